@@ -1,0 +1,1 @@
+"""Sybline: a replicated message broker. Kept empty of imports so that `sybline.v1` loads alone."""

@@ -1,0 +1,95 @@
+"""Every bound of the broker, with its unit and the rule it comes from.
+
+Numbers with a rule id are the contract (`Z-1` and the rest of the behaviour rules); the others are ours and say why.
+Nothing here reads configuration: what an operator may change lives in `config.py` and is checked against these bounds.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- requests and answers (Z-1, Z-3) ---
+BODY_BYTES_MAX: Final = 4_193_280
+MESSAGE_BYTES_MAX: Final = 4_194_304  # request, frame and response, encoded
+METADATA_BYTES_MAX: Final = 16 * KIB  # inbound gRPC metadata, wire §3
+ERROR_TEXT_BYTES_MAX: Final = 1 * KIB  # wire §4.2
+ERROR_DETAIL_BYTES_MAX: Final = 4 * KIB
+QUOTED_NAME_CHARACTERS_MAX: Final = 64
+FETCH_AMOUNT_MAX: Final = 10_000  # larger values mean this one
+BATCH_IDS_MAX: Final = 10_000
+MESSAGE_ID_BYTES: Final = 16
+BATCH_MESSAGES_MAX: Final = 1 << 20  # what a position can number; 4 MiB hold fewer
+IDEMPOTENCY_KEY_BYTES_MAX: Final = 128
+
+# --- names (Z-2, wire §8) ---
+QUEUE_NAME_BYTES_MAX: Final = 255
+DEAD_LETTER_SUFFIX: Final = "-dlq"
+USER_NAME_BYTES_MAX: Final = 128
+PASSWORD_BYTES_MAX: Final = 1024
+ROLE_DOCUMENT_BYTES_MAX: Final = 64 * KIB
+ROLE_NAME_BYTES_MAX: Final = 255
+
+# --- counts of things (Z-1) ---
+QUEUES_MAX: Final = 10_000
+BINDINGS_MAX: Final = 100_000
+QUEUES_PER_KEY_MAX: Final = 1_000
+USERS_MAX: Final = 10_000
+ROLES_MAX: Final = 1_000
+ROLES_PER_USER_MAX: Final = 100
+SESSIONS_MAX: Final = 100_000
+SESSIONS_PER_USER_MAX: Final = 10_000
+TOKENS_PER_SESSION_MAX: Final = 64  # S-7
+CONSUMERS_PER_QUEUE_MAX: Final = 10_000
+LEASED_PER_CONSUMER_MAX: Final = 100_000
+IDEMPOTENCY_KEYS_MAX: Final = 1_000_000  # P-8
+ACCESS_LIST_ENTRIES_MAX: Final = 1_000
+
+# --- times ---
+LEASE_MS_DEFAULT: Final = 300_000  # NODE_TTL
+LEASE_RENEWAL_MS_MAX: Final = 3_600_000  # L-5, from the first fetch
+TOKEN_MS_DEFAULT: Final = 1_800_000
+RESUME_WINDOW_MS: Final = 300_000  # S-4, S-6
+OLD_TOKEN_GRACE_MS: Final = 300_000  # S-7
+RETRY_WINDOW_MS: Final = 120_000  # G-4
+RETRY_IDS_MAX: Final = 65_536  # G-4, per session
+RETRY_OPERATIONS_MAX: Final = 64  # G-4, admin operations per session
+IDEMPOTENCY_WINDOW_MS: Final = 300_000  # P-8
+AVOID_NACKER_MS: Final = 10_000  # N-6
+POLL_MEMORY_MS: Final = 10_000  # N-6
+REQUEST_ORIGIN_IDLE_MS: Final = 300_000  # > CALL_DEADLINE_S_MAX: no retry can come later
+EXPIRIES_PER_TICK_MAX: Final = 1_000  # bounds the work of one Tick command
+
+CALL_DEADLINE_S_DEFAULT: Final = 30.0  # C-4
+CALL_DEADLINE_S_MAX: Final = 60.0
+LEADER_WAIT_S: Final = 5.0  # C-2
+IS_LEADER_WAIT_S: Final = 3.0  # wire §5 row 1
+DRAIN_FORWARD_S: Final = 3.0  # C-6
+DRAIN_S_MAX: Final = 25.0
+
+# --- login (U-4, wire §8) ---
+PASSWORD_HASHES_AT_ONCE: Final = 2
+PASSWORD_HASH_QUEUE_MAX: Final = 64
+FAILED_LOGINS_PER_MINUTE: Final = 10
+FAILED_LOGIN_BACKOFF_S_MAX: Final = 60.0
+FAILED_LOGIN_TABLE_MAX: Final = 10_000
+
+# --- replication ---
+PENDING_PROPOSAL_BYTES_MAX: Final = 64 * MIB  # Z-1, per member
+FORWARDED_PER_PEER_MAX: Final = 10_000  # proposals and reads in flight from one member
+FRAME_BYTES_MAX: Final = 8 * MIB  # one peer frame: an entry of a full request plus framing fits
+ENTRY_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * KIB  # one log entry's payload
+APPEND_BYTES_MAX: Final = 1 * MIB  # entries per AppendEntries; a larger single entry travels alone
+APPEND_ENTRIES_MAX: Final = 1_000  # RAFT_BATCH_LIMIT
+WINDOW_ENTRIES_MAX: Final = 4_096  # in flight per follower
+WINDOW_BYTES_MAX: Final = 16 * MIB
+PEER_WRITE_BUFFER_BYTES_MAX: Final = 32 * MIB  # above it the peer counts as stalled
+SEGMENT_BYTES: Final = 64 * MIB
+RECENT_ENTRIES_BYTES_MAX: Final = 16 * MIB  # log tail kept in memory
+BODY_CACHE_BYTES_MAX: Final = 16 * MIB
+INSTALL_CHUNK_BYTES: Final = 256 * KIB
+CHECKPOINT_ENTRIES_DEFAULT: Final = 100_000  # SNAPSHOT_THRESHOLD
+CHECKPOINT_LOG_BYTES: Final = 256 * MIB  # or this much log, whichever comes first
+DISK_LOW_WATER_BYTES: Final = 1024 * MIB  # Z-5, or the ratio, whichever is smaller
+DISK_LOW_WATER_RATIO: Final = 0.05
+QUEUE_METRIC_SERIES_MAX: Final = 1_000
