@@ -52,7 +52,7 @@ class EnqueueRun(Struct, frozen=True, array_like=True):
     size_bytes: int  # of each body
 
 
-class Enqueue(Command, tag=1):
+class Enqueue(Command, frozen=True, tag=1):
     """Publish a batch, all or nothing (P-2, P-4). Bodies stand here only; queues keep positions."""
 
     caller: Caller
@@ -64,7 +64,7 @@ class Enqueue(Command, tag=1):
     digest: bytes = b""  # SHA-256 over routing keys and bodies, only with an idempotency key
 
 
-class Checkout(Command, tag=2):
+class Checkout(Command, frozen=True, tag=2):
     """Lease up to `amount` messages to the caller (L-1)."""
 
     caller: Caller
@@ -74,7 +74,7 @@ class Checkout(Command, tag=2):
     lease_ms: int
 
 
-class Settle(Command, tag=3):
+class Settle(Command, frozen=True, tag=3):
     """Acknowledge: remove messages the caller leases (N-1, B-4)."""
 
     caller: Caller
@@ -83,7 +83,7 @@ class Settle(Command, tag=3):
     batch: bool = False  # BatchAck or Ack permission
 
 
-class Return(Command, tag=4):
+class Return(Command, frozen=True, tag=4):
     """Negative acknowledgement: one failed attempt, ready again or dead-lettered (N-2, N-3)."""
 
     caller: Caller
@@ -95,7 +95,7 @@ class Return(Command, tag=4):
     )
 
 
-class Discard(Command, tag=5):
+class Discard(Command, frozen=True, tag=5):
     """Dead-letter at once (N-8)."""
 
     caller: Caller
@@ -103,12 +103,12 @@ class Discard(Command, tag=5):
     ranges: tuple[PositionRange, ...]
 
 
-class Tick(Command, tag=6):
+class Tick(Command, frozen=True, tag=6):
     """Carry out what log time has made due: leases, sessions, tokens, windows. Proposed by the leader."""
 
 
 # --- queues ---
-class DeclareQueue(Command, tag=16):
+class DeclareQueue(Command, frozen=True, tag=16):
     caller: Caller
     name: str
     routing_key: str
@@ -118,18 +118,18 @@ class DeclareQueue(Command, tag=16):
     max_bytes: int = 0  # 0: no limit
 
 
-class DeleteQueue(Command, tag=17):
+class DeleteQueue(Command, frozen=True, tag=17):
     caller: Caller
     queue: str
 
 
-class Purge(Command, tag=18):
+class Purge(Command, frozen=True, tag=18):
     caller: Caller
     queue: str
     include_leased: bool = False
 
 
-class Redrive(Command, tag=19):
+class Redrive(Command, frozen=True, tag=19):
     """Move up to `amount` dead letters, oldest first, back to their origin or to `target` (D-7)."""
 
     caller: Caller
@@ -138,19 +138,19 @@ class Redrive(Command, tag=19):
     target: str = ""
 
 
-class Bind(Command, tag=20):
+class Bind(Command, frozen=True, tag=20):
     caller: Caller
     queue: str
     routing_key: str
 
 
-class Unbind(Command, tag=21):
+class Unbind(Command, frozen=True, tag=21):
     caller: Caller
     queue: str
     routing_key: str
 
 
-class SetQueueAccess(Command, tag=22):
+class SetQueueAccess(Command, frozen=True, tag=22):
     """Replace the access list of a queue (A-5): user names or "role:<name>"; empty means no restriction."""
 
     caller: Caller
@@ -160,14 +160,14 @@ class SetQueueAccess(Command, tag=22):
 
 
 # --- accounts ---
-class BootstrapAdmin(Command, tag=32):
+class BootstrapAdmin(Command, frozen=True, tag=32):
     """Create the first administrator; does nothing when the cluster has ever had one (U-1)."""
 
     username: str
     password: PasswordHash
 
 
-class CreateUser(Command, tag=33):
+class CreateUser(Command, frozen=True, tag=33):
     caller: Caller
     username: str
     password: PasswordHash
@@ -176,12 +176,12 @@ class CreateUser(Command, tag=33):
     )
 
 
-class DeleteUser(Command, tag=34):
+class DeleteUser(Command, frozen=True, tag=34):
     caller: Caller
     username: str
 
 
-class ChangePassword(Command, tag=35):
+class ChangePassword(Command, frozen=True, tag=35):
     """Change the caller's own password; the edge verified the old one at `checked_epoch`.
 
     `already_current`: the edge found that the *new* password is the one in force at `checked_epoch` (G-4).
@@ -193,7 +193,7 @@ class ChangePassword(Command, tag=35):
     already_current: bool = False
 
 
-class CreateRole(Command, tag=36):
+class CreateRole(Command, frozen=True, tag=36):
     """Store a role document. `raw` is the text given; `permissions` is what the edge parsed from it."""
 
     caller: Caller
@@ -210,25 +210,25 @@ class Permission(Struct, frozen=True, array_like=True):
     deny: tuple[str, ...]
 
 
-class DeleteRole(Command, tag=37):
+class DeleteRole(Command, frozen=True, tag=37):
     caller: Caller
     name: str
 
 
-class AssignRole(Command, tag=38):
+class AssignRole(Command, frozen=True, tag=38):
     caller: Caller
     username: str
     role: str
 
 
-class UnassignRole(Command, tag=39):
+class UnassignRole(Command, frozen=True, tag=39):
     caller: Caller
     username: str
     role: str
 
 
 # --- sessions ---
-class OpenSession(Command, tag=48):
+class OpenSession(Command, frozen=True, tag=48):
     """Log in; the edge verified the password at `credential_epoch` (S-1, S-6)."""
 
     username: str
@@ -239,7 +239,7 @@ class OpenSession(Command, tag=48):
     resume_token_hash: bytes = b""  # of an older token of the same user
 
 
-class CloseSession(Command, tag=49):
+class CloseSession(Command, frozen=True, tag=49):
     """Log out: ends the caller's session with all its tokens (S-5)."""
 
     caller: Caller

@@ -20,7 +20,7 @@ class Reason(StrEnum):
     UNAUTHENTICATED = "unauthenticated"  # the session or its user is gone
     FORBIDDEN = "forbidden"  # (object; values: action)
     INVALID_LOGIN = "invalid_login"
-    OTHER_USERS_PASSWORD = "other_users_password"
+    OTHER_USERS_PASSWORD = "other_users_password"  # noqa: S105 - a reason, not a secret
     # queues and keys
     QUEUE_NOT_FOUND = "queue_not_found"  # (queue)
     BIND_QUEUE_NOT_FOUND = (
@@ -59,7 +59,7 @@ class Reply(Struct, frozen=True, array_like=True):
     """Base of all replies."""
 
 
-class Refused(Reply, tag=0):
+class Refused(Reply, frozen=True, tag=0):
     """Nothing has changed (G-5)."""
 
     reason: Reason
@@ -67,13 +67,13 @@ class Refused(Reply, tag=0):
     values: tuple[str | int, ...] = ()
 
 
-class Done(Reply, tag=1):
+class Done(Reply, frozen=True, tag=1):
     """The asked end state holds; `changed` is false for an idempotent repeat."""
 
     changed: bool = True
 
 
-class Enqueued(Reply, tag=2):
+class Enqueued(Reply, frozen=True, tag=2):
     """The batch is stored; message n of the batch has position `index << 20 | n`."""
 
     index: int
@@ -90,7 +90,7 @@ class Delivery(Struct, frozen=True, array_like=True):
     acquired_count: int  # leases granted so far, this one included
 
 
-class CheckedOut(Reply, tag=3):
+class CheckedOut(Reply, frozen=True, tag=3):
     deliveries: tuple[Delivery, ...]  # in delivery order
 
 
@@ -100,20 +100,20 @@ class SettleFailure(Struct, frozen=True, array_like=True):
     reason: Reason  # MESSAGE_NOT_FOUND or LEASE_LOST
 
 
-class Settled(Reply, tag=4):
+class Settled(Reply, frozen=True, tag=4):
     """Settle, Return, Discard: how many were carried out (repeats included), and what could not be (B-4)."""
 
     settled: int
     failed: tuple[SettleFailure, ...] = ()
 
 
-class Moved(Reply, tag=5):
+class Moved(Reply, frozen=True, tag=5):
     """Purge, Redrive: number of messages removed or moved."""
 
     count: int
 
 
-class SessionOpened(Reply, tag=6):
+class SessionOpened(Reply, frozen=True, tag=6):
     consumer: bytes
     expires_ms: int  # log time
     resumed: bool
