@@ -45,6 +45,9 @@ def is_never_sent(error: grpc.aio.AioRpcError) -> bool:
     )
 
 
+Metadata = tuple[tuple[str, str], ...]
+
+
 class Client:
     """One connection to one member, and at most one session."""
 

@@ -167,10 +167,13 @@ class Cluster:
         self.directory = directory
         self._settings = settings or {}
         peer_ports = {member: free_port() for member in range(1, members + 1)}
-        self.network = PeerNetwork(peer_ports) if with_proxies else None
+        self.network: PeerNetwork | None = None
         self.members = {
-            member: self._build_member(member, peer_ports) for member in range(1, members + 1)
+            member: self._build_member(member, port) for member, port in peer_ports.items()
         }
+        self._connect()
+        if with_proxies:
+            self.route_through_proxies()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -248,6 +251,11 @@ class Cluster:
                 self.members[member].start()
         await self.wait_serving(*ids, deadline_s=deadline_s)
 
+    def route_through_proxies(self) -> None:
+        """Let members reach each other through proxies from their next start on."""
+        self.network = PeerNetwork({m: each.peer_port for m, each in self.members.items()})
+        self._connect()
+
     def kill_all(self) -> None:
         """SIGKILL every member at once."""
         for member in self.members.values():
@@ -282,21 +290,14 @@ class Cluster:
         if self.network is not None:
             self.network.close()
 
-    def _build_member(self, member: int, peer_ports: dict[int, int]) -> Member:
+    def _build_member(self, member: int, peer_port: int) -> Member:
         grpc_port, http_port = free_port(), free_port()
-        others = [other for other in peer_ports if other != member]
-        address = {
-            other: self.network.port(member, other) if self.network else peer_ports[other]
-            for other in others
-        }
         environment = {
             "LISTEN_HOST": "127.0.0.1",
             "SERVER_PORT": str(grpc_port),
             "PROM_PORT": str(http_port),
-            "RAFT_PORT": str(peer_ports[member]),
+            "RAFT_PORT": str(peer_port),
             "RAFT_NODE_ID": str(member),
-            "NODES": ",".join(str(other) for other in others),
-            "ADDRESSES": ",".join(f"127.0.0.1:{address[other]}" for other in others),
             "DATA_DIR": str(self.directory / f"member-{member}"),
             "CLUSTER_SECRET": "between members only",
             "SYBLINE_ADMIN_USER": ADMIN,
@@ -308,9 +309,20 @@ class Cluster:
             directory=self.directory,
             grpc_port=grpc_port,
             http_port=http_port,
-            peer_port=peer_ports[member],
+            peer_port=peer_port,
             environment=environment,
         )
+
+    def _connect(self) -> None:
+        """Tell each member the peer addresses of the others."""
+        for member, each in self.members.items():
+            others = [other for other in self.members if other != member]
+            ports = [
+                self.network.port(member, o) if self.network else self.members[o].peer_port
+                for o in others
+            ]
+            each.environment["NODES"] = ",".join(str(other) for other in others)
+            each.environment["ADDRESSES"] = ",".join(f"127.0.0.1:{port}" for port in ports)
 
     async def _ready_or_dead(self, member: int) -> bool:
         each = self.members[member]
