@@ -59,6 +59,9 @@ AVOID_NACKER_MS: Final = 10_000  # N-6
 POLL_MEMORY_MS: Final = 10_000  # N-6
 REQUEST_ORIGIN_IDLE_MS: Final = 300_000  # > CALL_DEADLINE_S_MAX: no retry can come later
 EXPIRIES_PER_TICK_MAX: Final = 1_000  # bounds the work of one Tick command
+MOVES_PER_COMMAND_MAX: Final = 10_000  # redriven or unparked; a moved message costs a record
+REPLY_WEIGHT_MAX: Final = 1 << 18  # kept first replies a process (P-9): one each, plus one a delivery
+REQUEST_ORIGINS_MAX: Final = 1_024  # processes with kept replies; each start of a member is one
 
 CALL_DEADLINE_S_DEFAULT: Final = 30.0  # C-4
 CALL_DEADLINE_S_MAX: Final = 60.0
@@ -90,6 +93,7 @@ BODY_CACHE_BYTES_MAX: Final = 16 * MIB
 INSTALL_CHUNK_BYTES: Final = 256 * KIB
 CHECKPOINT_ENTRIES_DEFAULT: Final = 100_000  # SNAPSHOT_THRESHOLD
 CHECKPOINT_LOG_BYTES: Final = 256 * MIB  # or this much log, whichever comes first
+LOG_MARGIN_ENTRIES: Final = 10_000  # kept before a checkpoint, so a short absence needs no image
 DISK_LOW_WATER_BYTES: Final = 1024 * MIB  # Z-5, or the ratio, whichever is smaller
 DISK_LOW_WATER_RATIO: Final = 0.05
 QUEUE_METRIC_SERIES_MAX: Final = 1_000
