@@ -94,6 +94,7 @@ INSTALL_CHUNK_BYTES: Final = 256 * KIB
 CHECKPOINT_ENTRIES_DEFAULT: Final = 100_000  # SNAPSHOT_THRESHOLD
 CHECKPOINT_LOG_BYTES: Final = 256 * MIB  # or this much log, whichever comes first
 LOG_MARGIN_ENTRIES: Final = 10_000  # kept before a checkpoint, so a short absence needs no image
+LOG_MARGIN_BYTES: Final = 128 * MIB  # or this much log, whichever is less
 DISK_LOW_WATER_BYTES: Final = 1024 * MIB  # Z-5, or the ratio, whichever is smaller
 DISK_LOW_WATER_RATIO: Final = 0.05
 QUEUE_METRIC_SERIES_MAX: Final = 1_000

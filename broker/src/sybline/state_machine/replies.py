@@ -51,6 +51,8 @@ class Reason(StrEnum):
     ROLE_BUILT_IN = "role_built_in"  # (role)
     # bounds
     LIMIT = "limit"  # (limit's name in words; values: the limit)
+    # request numbers (P-9)
+    REPLY_FORGOTTEN = "reply_forgotten"  # the outcome is not known any more: OutcomeUnknown
     # a bug, deterministic on every member (C-9)
     INTERNAL = "internal"  # (exception type)
 
