@@ -53,6 +53,9 @@ class LoadSettings:
     pause_s: float = 0.05  # after a failed call, before the next member is asked
     return_share: float = 0.06
     abandon_share: float = 0.01
+    give_up_share: float = 0.3  # of definite failures, by publishers without keys
+    hold_share: float = 0.3  # of fetches that are worked on for a while, up to `hold_s`
+    hold_s: float = 0.3
     fetch_amount: int = 20
 
 
@@ -202,6 +205,7 @@ class _Publisher:
         self.load, self.name, self.keyed = load, f"p{number}", number % 2 == 0
         queues = load.settings.queues
         self.queue = queues[number % len(queues)]
+        self.rng = random.Random(f"{load.seed}/{self.name}")
         self.member = number
         self.metadata: Metadata = ()
 
@@ -224,6 +228,8 @@ class _Publisher:
                 worst = UNKNOWN
             if outcome == OK or (outcome == UNKNOWN and not self.keyed):
                 break
+            if not self.keyed and self.rng.random() < self.load.settings.give_up_share:
+                break  # so that it shows when a failure was none
             if time.monotonic() - start > 30.0:
                 break
             self.member += 1
@@ -335,6 +341,8 @@ class _Consumer:
         if self.rng.random() < settings.abandon_share:
             await self.open_session()  # the old session's leases run out by themselves
             return
+        if self.rng.random() < settings.hold_share:
+            await asyncio.sleep(self.rng.uniform(0.0, settings.hold_s))
         returned = [d for d in fetched if self.rng.random() < settings.return_share]
         settled = [d for d in fetched if d not in returned]
         if settled:

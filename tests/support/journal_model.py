@@ -1,0 +1,205 @@
+"""A journal beside a list that says what it must hold: what was promised, and what a crash may leave.
+
+`JournalModel` runs random operations on a simulated disk. After a crash, `reopen` requires that the recovered log is one
+of the states it went through since the last promise, and that votes and checkpoints are the promised ones, or the ones
+under way.
+"""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sybline.replication.journal import Entry, Installation, Journal, JournalOptions
+from tests.simulation.disk import SimulatedDisk
+
+ROOT = Path("/data")
+Log = dict[int, Entry]
+SMALL = JournalOptions(segment_bytes=600, recent_bytes=3000, margin_entries=3, margin_bytes=5000)
+
+
+def journal_on(
+    disk: SimulatedDisk, *, member: int = 1, root: Path = ROOT, options: JournalOptions = SMALL
+) -> Journal:
+    """Open a journal of the tests' cluster."""
+    return Journal.open(root, cluster_id="test", member=member, files=disk, options=options)
+
+
+def entries_of(journal: Journal) -> Log:
+    """Read the whole log back, one by one and in slices, which must agree."""
+    one_by_one = {i: journal.entry(i) for i in range(journal.first, journal.last + 1)}
+    if one_by_one:
+        sliced = []
+        while journal.first + len(sliced) <= journal.last:
+            sliced += journal.slice(journal.first + len(sliced), journal.last, 500)
+        assert sliced == list(one_by_one.values())
+    for index, entry in one_by_one.items():
+        assert journal.term(index) == entry.term
+    return one_by_one
+
+
+def send_image(source: Journal, target: Journal, chunk: int) -> Installation:
+    """Copy an image to another member, without finishing it."""
+    image = source.open_image()
+    install = target.begin_install(image.index, image.term, image.total_bytes, image.image_id)
+    while install.received < image.total_bytes:
+        install.write(install.received, image.read(install.received, chunk))
+    image.close()
+    return install
+
+
+@dataclass
+class JournalModel:
+    """One member's journal and what is known about it."""
+
+    disk: SimulatedDisk
+    rng: random.Random
+    options: JournalOptions = SMALL
+    states: list[Log] = field(default_factory=lambda: [{}])  # since the last promise, oldest first
+    votes: list[tuple[int, int | None]] = field(default_factory=lambda: [(0, None)])
+    checkpoints: list[tuple[int, bytes | None]] = field(default_factory=lambda: [(0, None)])
+    floor: int = 1  # the oldest entry that must still be there
+    opened: int = 0
+
+    def open(self) -> None:
+        """Open for the first time, or after a crash, and compare."""
+        self.journal = journal_on(self.disk, options=self.options)
+        self.opened += 1
+        self.check_recovered()
+
+    def check_recovered(self) -> None:
+        """Require what was promised, and take over what was found."""
+        journal = self.journal
+        assert (journal.current_term, journal.voted_for) in self.votes
+        found = (journal.checkpoint_index, journal.load_checkpoint())
+        assert found in self.checkpoints, (found, self.checkpoints)
+        log = entries_of(journal)
+        assert journal.durable == journal.last
+        assert any(self._same(log, journal, state) for state in self.states), (
+            log, journal.first, journal.last, self.states,
+        )  # fmt: skip
+        assert journal.first <= self.floor
+        self.states = [log]
+        self.votes = [(journal.current_term, journal.voted_for)]
+        self.checkpoints = [found]
+        self.floor = journal.first
+
+    @staticmethod
+    def _same(log: Log, journal: Journal, state: Log) -> bool:
+        last = max(state, default=journal.checkpoint_index)
+        return last == journal.last and all(
+            log[i] == state[i] for i in range(journal.first, last + 1)
+        )
+
+    @property
+    def log(self) -> Log:
+        """Return the log as it should be now."""
+        return self.states[-1]
+
+    # ---- operations, each of which may be interrupted anywhere
+
+    def append(self, count: int, bytes_max: int = 120) -> None:
+        """Add entries of random size and kind."""
+        journal, rng = self.journal, self.rng
+        new = [
+            Entry(
+                journal.last + 1 + n, journal.current_term, rng.randint(0, 2),
+                rng.randbytes(rng.choice([0, rng.randint(1, bytes_max)])),
+            )
+            for n in range(count)
+        ]  # fmt: skip
+        for entry in new:
+            self.states.append({**self.log, entry.index: entry})
+        journal.append(new)
+
+    def truncate(self, back: int) -> None:
+        """Cut off some of the newest entries."""
+        index = max(self.journal.last + 1 - back, self.journal.checkpoint_index + 1)
+        if index < self.journal.first or index > self.journal.last:
+            return
+        self.states.append({i: e for i, e in self.log.items() if i < index})
+        self.journal.truncate_from(index)
+
+    def sync(self) -> None:
+        """Make everything durable; from then on it is promised."""
+        self.journal.sync()
+        assert self.journal.durable == self.journal.last
+        self.states = [self.log]
+
+    def sync_while_busy(self) -> None:
+        """Add and cut while a batch is being written; only what its promise says counts afterwards."""
+        batch = self.journal.begin_sync()
+        if batch is None:
+            return
+        begun = self.log
+        self.rng.choice([lambda: self.append(2), lambda: self.truncate(3), lambda: None])()
+        self.journal.run_sync(batch)
+        self.journal.end_sync(batch)
+        since = next(n for n, state in enumerate(self.states) if state is begun)
+        self.states = self.states[since:]
+
+    def vote(self) -> None:
+        """Go to a later term, with or without a vote."""
+        vote = (self.journal.current_term + 1, self.rng.choice([None, 1, 2, 3]))
+        self.votes.append(vote)
+        self.journal.set_vote(*vote)
+        self.votes = [vote]
+
+    def checkpoint(self) -> None:
+        """Save the state as of a durable entry, and drop what it makes unneeded."""
+        journal = self.journal
+        if journal.durable <= journal.checkpoint_index:
+            return
+        index = self.rng.randint(journal.checkpoint_index + 1, journal.durable)
+        state = self.rng.randbytes(self.rng.randint(0, 300))
+        oldest_live = self.rng.choice([None, self.rng.randint(journal.first, index)])
+        self.checkpoints.append((index, state))
+        job = journal.begin_checkpoint(index, state)
+        journal.run_checkpoint(job)
+        self.checkpoints = [(index, state)]
+        self.floor = max(self.floor, min(index, oldest_live or index))
+        assert journal.end_checkpoint(job, oldest_live)
+        assert journal.first <= self.floor
+
+    def install(self, source: Journal) -> None:
+        """Receive an image that is ahead of this log."""
+        image_log = {i: source.entry(i) for i in range(source.first, source.checkpoint_index + 1)}
+        if source.checkpoint_index <= self.journal.last:
+            return
+        if self.journal.current_term < source.current_term:
+            self.votes.append((source.current_term, None))
+            self.journal.set_vote(source.current_term, None)
+            self.votes = [(source.current_term, None)]
+        install = send_image(source, self.journal, self.rng.randint(50, 3000))
+        state = source.load_checkpoint()
+        before = self.states, self.checkpoints, self.floor
+        self.states = [*self.states, image_log]
+        self.checkpoints = [*self.checkpoints, (source.checkpoint_index, state)]
+        self.floor = max(self.floor, source.first)
+        assert install.finish() == state
+        del before
+        self.states, self.checkpoints = [image_log], [(source.checkpoint_index, state)]
+        self.check_now()
+
+    def check_now(self) -> None:
+        """Compare what can be read now with what should be there."""
+        log = entries_of(self.journal)
+        assert self.journal.last == max(self.log, default=self.journal.checkpoint_index)
+        assert all(log[i] == self.log[i] for i in log)
+
+    def restart(self, *, power: bool) -> None:
+        """Crash between operations, and open again."""
+        self.disk.crash(power=power)
+        self.open()
+
+    def step(self) -> None:
+        """Do one random operation."""
+        operations = [
+            (lambda: self.append(self.rng.randint(1, 4)), 8),
+            (lambda: self.truncate(self.rng.randint(1, 6)), 2),
+            (self.sync, 5),
+            (self.sync_while_busy, 3),
+            (self.vote, 1),
+            (self.checkpoint, 1),
+            (self.check_now, 1),
+        ]
+        self.rng.choices([o for o, _ in operations], [w for _, w in operations])[0]()
