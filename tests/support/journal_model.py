@@ -87,7 +87,7 @@ class JournalModel:
     def _same(log: Log, journal: Journal, state: Log) -> bool:
         last = max(state, default=journal.checkpoint_index)
         return last == journal.last and all(
-            log[i] == state[i] for i in range(journal.first, last + 1)
+            log[i] == state.get(i) for i in range(journal.first, last + 1)
         )
 
     @property
@@ -160,25 +160,24 @@ class JournalModel:
         assert journal.end_checkpoint(job, oldest_live)
         assert journal.first <= self.floor
 
-    def install(self, source: Journal) -> None:
-        """Receive an image that is ahead of this log."""
+    def install(self, source: Journal) -> bool:
+        """Receive an image if it is ahead of this log."""
         image_log = {i: source.entry(i) for i in range(source.first, source.checkpoint_index + 1)}
         if source.checkpoint_index <= self.journal.last:
-            return
+            return False
         if self.journal.current_term < source.current_term:
             self.votes.append((source.current_term, None))
             self.journal.set_vote(source.current_term, None)
             self.votes = [(source.current_term, None)]
         install = send_image(source, self.journal, self.rng.randint(50, 3000))
         state = source.load_checkpoint()
-        before = self.states, self.checkpoints, self.floor
         self.states = [*self.states, image_log]
         self.checkpoints = [*self.checkpoints, (source.checkpoint_index, state)]
         self.floor = max(self.floor, source.first)
         assert install.finish() == state
-        del before
         self.states, self.checkpoints = [image_log], [(source.checkpoint_index, state)]
         self.check_now()
+        return True
 
     def check_now(self) -> None:
         """Compare what can be read now with what should be there."""

@@ -9,6 +9,7 @@
 A directory is initialised only when it holds neither IDENTITY nor a group; anything in between refuses to start.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class DataDirectory:
             DirectoryInUse: another process has it open.
             CorruptData: another member's, damaged, or something is missing.
         """
-        files.make_directory(root)
+        _make_durably(files, root)
         directory = cls(files, root, identity, files.lock(root / "LOCK"))
         try:
             directory._prepare(segment_bytes)
@@ -122,7 +123,9 @@ class DataDirectory:
             if not self.files.exists(unfinished):
                 raise CorruptData(self.group, 0, "the log is missing, but the identity is there")
             self.files.rename(unfinished, self.group)
-            self.files.sync_directory(self.root)
+        # A process that was killed may have left names that are seen but not durable.
+        self.files.sync_directory(self.root)
+        self.files.sync_directory(self.group)
         for name in ("VOTE", "CURRENT"):
             if not self.files.exists(self.group / name):
                 raise CorruptData(self.group / name, 0, "the file is missing")
@@ -131,6 +134,8 @@ class DataDirectory:
         """Build the group of a member that knows nothing, under a name that does not count yet."""
         if self.files.exists(group):
             remove_tree(self.files, group)
+        with contextlib.suppress(PermissionError):  # then it is not we who made the directory there
+            self.files.sync_directory(self.root.parent)
         generation = group / generation_name(1)
         self.files.make_directory(generation)
         header = SegmentHeader(
@@ -143,6 +148,14 @@ class DataDirectory:
         VoteFile.create(self.files, group / "VOTE", self.identity)
         _save_current(self.files, group, Current(1, 1))
         self.files.sync_directory(self.root)
+
+
+def _make_durably(files: Files, path: Path) -> None:
+    """Create a directory and its parents so that their names stay."""
+    if not files.exists(path):
+        _make_durably(files, path.parent)
+        files.make_directory(path)
+        files.sync_directory(path.parent)
 
 
 def _save_current(files: Files, group: Path, current: Current) -> None:

@@ -258,7 +258,7 @@ class Journal(SegmentedLog):
 
     def drop_prefix(self, oldest_live: int | None) -> None:
         """Remove the segments that neither the state, the checkpoint's margin nor an open image needs."""
-        floor = self._checkpoint.index - self._options.margin_entries
+        floor = self._margin_floor(self._checkpoint.index)
         if oldest_live is not None:
             floor = min(floor, oldest_live)
         self._drop_segments(floor, min((i.first_sequence for i in self._images), default=None))

@@ -40,6 +40,7 @@ class JournalOptions:
     segment_bytes: int = limits.SEGMENT_BYTES
     recent_bytes: int = limits.RECENT_ENTRIES_BYTES_MAX
     margin_entries: int = limits.LOG_MARGIN_ENTRIES
+    margin_bytes: int = limits.LOG_MARGIN_BYTES
 
 
 @dataclass(slots=True)
@@ -389,6 +390,16 @@ class SegmentedLog(ABC):
             self._reader.forget(segment.path)
             self._files.remove(segment.path)
         self._terms.drop_before(self.first)
+
+    def _margin_floor(self, index: int) -> int:
+        """Return the first entry to keep before `index` for members that lag: bounded by entries and by bytes."""
+        floor, kept = index - self._options.margin_entries, 0
+        for segment in reversed(self._index.segments):
+            if segment.base <= index:
+                kept += segment.length
+            if kept > self._options.margin_bytes:
+                return max(floor, min(segment.next_index, index))
+        return floor
 
     def _segments_up_to(self, index: int) -> list[tuple[Segment, int]]:
         """Return the segments that hold the log up to a durable entry, and how many bytes of each belong to it."""
