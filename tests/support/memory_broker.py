@@ -5,17 +5,20 @@ the promise of its name forbids.
 """
 
 import asyncio
+import contextlib
 import itertools
 import random
 import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
 from tests.support.checker import build_body
+from tests.support.grpc_server import serving
 
 DEFECTS = (
     "lost",
@@ -44,17 +47,10 @@ class MemoryBroker(mq_pb2_grpc.MQEndpointsServicer):
         self._queues: dict[str, _Queue] = {}
         self._ids = itertools.count(1)
         self._random = random.Random(1)
-        self._server = grpc.aio.server()
-        mq_pb2_grpc.add_MQEndpointsServicer_to_server(self, self._server)
-        self.address = ""
 
-    async def __aenter__(self) -> "MemoryBroker":
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        await self._server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.stop(None)
+    def serving(self) -> contextlib.AbstractAsyncContextManager[str]:
+        """Serve for the time of a block, which gets the address."""
+        return serving(partial(mq_pb2_grpc.add_MQEndpointsServicer_to_server, self))
 
     async def Login(self, request: mq_pb2.Credentials, context: grpc.aio.ServicerContext):
         """Give out a token."""

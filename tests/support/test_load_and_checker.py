@@ -22,8 +22,8 @@ SETTINGS = LoadSettings(
 
 
 async def run_load(defect: str) -> Report:
-    async with MemoryBroker(defect=defect, lease_s=SETTINGS.lease_s) as broker:
-        load = Load([broker.address], SETTINGS, seed=5)
+    async with MemoryBroker(defect=defect, lease_s=SETTINGS.lease_s).serving() as address:
+        load = Load([address], SETTINGS, seed=5)
         async with running_load(load):
             await wait_for(lambda: load.confirmed >= 150, what="150 confirms", deadline_s=20)
             await load.stop_publishing()

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import grpc
 import pytest
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
+from tests.support.grpc_server import serving
 from tests.support.old_client import NO_AUTH, NON_LEADER, OldClient, OldClientError
 from tests.support.raw_grpc import raw_unary
 
@@ -76,18 +78,14 @@ async def script() -> Script:
 
 @pytest.fixture
 async def client(script: Script) -> AsyncIterator[OldClient]:
-    server = grpc.aio.server()
-    mq_pb2_grpc.add_MQEndpointsServicer_to_server(script, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    made = OldClient(
-        [f"127.0.0.1:{port}"], "u", "p", timeout_s=0.01, reconnect_sleep_s=0.1, login_rule_s=0.0
-    )
-    await made.connect()
-    script.calls.clear()
-    yield made
-    await made.close()
-    await server.stop(None)
+    async with serving(partial(mq_pb2_grpc.add_MQEndpointsServicer_to_server, script)) as address:
+        made = OldClient(
+            [address], "u", "p", timeout_s=0.01, reconnect_sleep_s=0.1, login_rule_s=0.0
+        )
+        await made.connect()
+        script.calls.clear()
+        yield made
+        await made.close()
 
 
 async def test_an_auth_text_leads_to_a_login_with_the_old_pair_and_a_repeat(
@@ -156,15 +154,13 @@ async def test_role_methods_try_once(script: Script, client: OldClient) -> None:
     assert script.calls == [("CreateRole", "token-1")]
 
 
-async def test_a_compressed_answer_fails_and_the_raw_client_sees_the_flag() -> None:
-    for compression, flagged in (
-        (grpc.Compression.Gzip, True),
-        (grpc.Compression.NoCompression, False),
-    ):
-        server = grpc.aio.server(compression=compression)
-        mq_pb2_grpc.add_MQEndpointsServicer_to_server(Script(), server)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.NoCompression])
+async def test_a_compressed_answer_fails_and_the_raw_client_sees_the_flag(
+    script: Script, compression: grpc.Compression
+) -> None:
+    flagged = compression is not grpc.Compression.NoCompression
+    add = partial(mq_pb2_grpc.add_MQEndpointsServicer_to_server, script)
+    async with serving(add, compression=compression) as address:
         request = mq_pb2.RequestMessageData(queueName="q", amount=20_000)
         answer = await raw_unary(
             address,
@@ -173,12 +169,12 @@ async def test_a_compressed_answer_fails_and_the_raw_client_sees_the_flag() -> N
             [("grpc-accept-encoding", "identity, deflate, gzip")],
         )
         assert answer.is_compressed is flagged
-        client = OldClient([address], "u", "p")
-        await client.connect()
+        client = OldClient([address], "u", "p", timeout_s=0.01)
         if flagged:
             with pytest.raises(OldClientError):
+                await client.connect()
                 await client.get_messages("q", 20_000)
         else:
+            await client.connect()
             assert len(await client.get_messages("q", 20_000)) == 1
         await client.close()
-        await server.stop(None)
