@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 import time
 from dataclasses import dataclass, field
 
@@ -122,8 +121,6 @@ class Chaos:
         slow_s = self.rng.uniform(0.0, 1.5)
         each.subject = f"(restart order {order}, the last {slow_s:.1f} s late)"
         each.began = time.monotonic()
-        for member in self.cluster.members.values():
-            member.signal(signal.SIGKILL)
         await asyncio.to_thread(self.cluster.kill_all)
         for member in order[:-1]:
             self.cluster[member].start()

@@ -23,14 +23,14 @@ from tests.support.waiting import wait_for, wait_until
 pytestmark = pytest.mark.integration
 
 
-def build_client(cluster: Cluster, **options: float) -> OldClient:
+def build_client(cluster: Cluster, *, login_rule_s: float = 30.0) -> OldClient:
     return OldClient(
         cluster.addresses,
         ADMIN,
         ADMIN_PASSWORD,
         timeout_s=0.2,
-        reconnect_sleep_s=options.pop("reconnect_sleep_s", 1.5),
-        **options,
+        reconnect_sleep_s=1.5,
+        login_rule_s=login_rule_s,
     )
 
 
