@@ -135,8 +135,8 @@ class Journal(SegmentedLog):
         """Release everything; may be called again. Marks the log whole unless something is unwritten or has failed."""
         if self._closed:
             return
-        if self._installation is not None and not self._failed:
-            self._installation.abandon()
+        if not self._failed:
+            self.abandon_install()
         self._close_images()
         self._close_log()
         self._closed = True
@@ -314,14 +314,18 @@ class Journal(SegmentedLog):
             raise LogRangeError(
                 f"an image at {index}, the checkpoint is at {self._checkpoint.index}"
             )
-        if self._installation is not None:
-            self._installation.abandon()
+        self.abandon_install()
         self._installation = Installation(
             self._files, self._directory.generation(self._generation + 1), self._owner,
             Announced(index, term, total_bytes, image_id),
             segment_bytes=self._options.segment_bytes, adopt=self._adopt, ended=self._install_ended,
         )  # fmt: skip
         return self._installation
+
+    def abandon_install(self) -> None:
+        """Throw away an image that is being received, if there is one."""
+        if self._installation is not None:
+            self._installation.abandon()
 
     def _install_ended(self, installation: Installation) -> None:
         if self._installation is installation:

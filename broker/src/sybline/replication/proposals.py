@@ -21,7 +21,7 @@ from sybline.errors import (
 from sybline.replication.codec import encode_request
 from sybline.replication.measures import Observer
 from sybline.state_machine.commands import AnyCommand
-from sybline.state_machine.replies import AnyReply
+from sybline.state_machine.replies import AnyReply, Reason, Refused
 
 REFUSED_RETRY_S = 0.05  # a refused proposal is offered again after this, or when the leader changes
 WAITER_BYTES = 1_024  # what a waiting proposal costs besides its payload, counted against the bound
@@ -131,9 +131,13 @@ class Proposals:
     def applied(self, sequence: int, reply: AnyReply) -> None:
         """An entry of this origin was applied here: answer its caller."""
         waiter = self._remove(sequence)
-        if waiter is not None and not waiter.answer.done():
-            waiter.answer.set_result(reply)
-            self._observer.proposal_seconds(self._now_s() - waiter.started_s)
+        if waiter is None or waiter.answer.done():
+            return
+        if type(reply) is Refused and reply.reason is Reason.REPLY_FORGOTTEN:
+            waiter.answer.set_exception(OutcomeUnknown("the first reply is no longer kept"))
+            return
+        waiter.answer.set_result(reply)
+        self._observer.proposal_seconds(self._now_s() - waiter.started_s)
 
     def restored(self, reply_to: Callable[[int, int], AnyReply | None]) -> None:
         """The state was replaced by a newer one: it holds the replies of what it applied on the way."""

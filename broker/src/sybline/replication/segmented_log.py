@@ -358,6 +358,15 @@ class SegmentedLog(ABC):
             self._writer.append(batch.offset, parts)
         self._writer.prepare_reserve(self._path)
 
+    def retry_reserve(self) -> bool:
+        """Try again to allocate the next segment, and return whether it is there. Any thread.
+
+        Every `run_sync` tries as well; this is for a member that writes nothing because it is full.
+        """
+        with self._write_lock:
+            self._check_usable()
+            return self._writer.prepare_reserve(self._path)
+
     def end_sync(self, batch: SyncBatch) -> None:
         """Count the batch as durable. Must follow a `run_sync` that returned."""
         if batch is not self._batch:

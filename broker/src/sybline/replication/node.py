@@ -1,0 +1,362 @@
+"""One member of a Raft group: a hardened `pysyncobj.SyncObj`, driven by ticks and messages (ADR-0001).
+
+Owns the order of work in a tick, proposals, application, linearizable reads, checkpoints and the view for status. The
+rules stand in `election`, `following` and `leading`; what waits for the disk in `durable_core`. One thread, the loop's, owns
+a node. A broken invariant or storage error is a `FailStop`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from sybline import limits
+from sybline.clock import Clock
+from sybline.errors import FailStop
+from sybline.replication.durable_core import Background
+from sybline.replication.journal import (
+    COMMAND,
+    CheckpointJob,
+    CorruptData,
+    Entry,
+    Journal,
+    LogRangeError,
+)
+from sybline.replication.leading import Leading
+from sybline.replication.log import ReplicatedState
+from sybline.replication.messages import (
+    Append,
+    AppendReply,
+    PreVote,
+    PreVoteReply,
+    RaftMessage,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotReply,
+    TimeoutNow,
+    Vote,
+)
+from sybline.replication.quirks import FOLLOWER, LEADER, ROLE_NAMES
+from sybline.replication.timing import Timing
+
+APPLY_ENTRIES_PER_TICK = 2_000  # then the loop turns: a long replay must not stop heartbeats
+
+Refused = Callable[[bool], None]  # definitely not appended; called with whether it was overload
+ReadDone = Callable[[int | None], None]
+
+
+class Listener(Protocol):
+    """Who hears of what happens in a node. Called on the loop; may not call back into the node at once."""
+
+    def leader_changed(self, leader: int | None, term: int) -> None:
+        """Another member leads, or nobody; for this member only once it is ready to take proposals."""
+
+    def applied(self, index: int) -> None:
+        """Everything up to `index` is applied."""
+
+    def installed(self) -> None:
+        """The state was replaced by the leader's checkpoint."""
+
+    def checkpointed(self, index: int) -> None:
+        """A checkpoint is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProgress:
+    """The leader's view of one follower."""
+
+    member: int
+    match_index: int
+    heard_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDistance:
+    """When to write a checkpoint: after so many entries, or so many bytes of them."""
+
+    entries: int = limits.CHECKPOINT_ENTRIES_DEFAULT
+    log_bytes: int = limits.CHECKPOINT_LOG_BYTES
+
+
+class RaftNode(Leading):
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        member: int,
+        voters: Sequence[int],
+        journal: Journal,
+        state: ReplicatedState,
+        send: Callable[[int, RaftMessage], None],
+        clock: Clock,
+        rng: Random,
+        timing: Timing,
+        listener: Listener,
+        start_sync: Background | None = None,
+        start_background: Background | None = None,
+        checkpoint: CheckpointDistance | None = None,
+    ) -> None:
+        """Open at the journal's checkpoint; the rest of the log is applied as it is found to be committed."""
+        self._listener = listener
+        self._background = start_background
+        self._checkpoint = checkpoint or CheckpointDistance()
+        self._checkpoint_job: CheckpointJob | None = None
+        self._bytes_since_checkpoint = 0
+        self._reads: list[tuple[int, int, ReadDone]] = []  # round and index needed
+        self._told_leader: tuple[int | None, int] = (None, 0)
+        super().__init__(
+            member=member, voters=voters, journal=journal, state=state, send=send,
+            clock=clock, rng=rng, timing=timing, start_sync=start_sync,
+        )  # fmt: skip
+        saved = journal.load_checkpoint()
+        if saved is not None:
+            state.restore(saved)
+        self._set_applied(journal.checkpoint_index)
+        self._set_commit(journal.checkpoint_index)
+
+    # --- driving ---
+    def tick(self) -> float:
+        """Do what is due and return the seconds until the next tick is needed, if no message comes before."""
+        self._guarded(self.run_tick)
+        now_s = self._now_s()
+        if self.applied_index < self.commit_index:
+            return 0.0
+        due_s = self._heartbeat_due_s if self.role_number == LEADER else self._deadline_s
+        return max(0.0, due_s - now_s)
+
+    def receive(self, peer: int, message: RaftMessage) -> None:
+        """Take one message; a tick must follow."""
+        self._guarded(lambda: self._port.deliver(peer, message))
+
+    def peer_connected(self, peer: int) -> None:
+        """A connection to a peer opened: what is due to it is sent with the next tick."""
+        progress = self._progress.get(peer)
+        if progress is not None:
+            progress.due_s = 0.0
+
+    def peer_disconnected(self, peer: int) -> None:
+        """A peer's connection closed; what was in flight to it is lost."""
+        now_s = self._now_s()
+        progress = self._progress.get(peer)
+        if progress is not None:
+            progress.heard_s = -math.inf
+            if progress.match:
+                progress.probe(now_s)
+        elif self.role_number == FOLLOWER and peer == self.leader:
+            self._leader_gone(now_s)
+
+    def _guarded(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except (CorruptData, LogRangeError, OSError) as error:
+            raise FailStop(f"{type(error).__name__}: {error}") from error
+
+    def run_tick(self) -> None:
+        now_s = self._now_s()
+        if self.role_number == LEADER:
+            self._check_leadership(now_s)
+        elif now_s >= self._deadline_s:
+            self._ask_for_prevotes(now_s)
+        self._take_commands()
+        if self.role_number == LEADER:
+            self._replicate(now_s)
+        self._flush()
+        if self.role_number == LEADER and self._advance():
+            self._replicate(now_s)
+        self._apply()
+        self._serve_reads()
+        self._checkpoint_if_due()
+        self._tell_leader()
+
+    def _check_leadership(self, now_s: float) -> None:
+        if not self._hears_quorum(now_s, self._timing.election_max_s):
+            self._follow(self.term, None)
+        elif self._transfer is not None and now_s > self._transfer[1]:
+            self._transfer = None  # the target did not take over
+
+    def on_message(self, peer: int, message: RaftMessage) -> None:
+        if peer not in self._others:
+            return  # strangers have no say
+        now_s = self._now_s()
+        match message:
+            case Append():
+                self._on_append(peer, message, now_s)
+            case AppendReply():
+                self._on_append_reply(peer, message, now_s)
+            case PreVote():
+                self._on_pre_vote(peer, message, now_s)
+            case PreVoteReply():
+                self._on_pre_vote_reply(peer, message, now_s)
+            case RequestVote():
+                self._on_request_vote(peer, message, now_s)
+            case Vote():
+                self._on_vote(peer, message, now_s)
+            case SnapshotChunk():
+                self._on_chunk(peer, message, now_s)
+            case SnapshotReply():
+                self._on_chunk_reply(peer, message, now_s)
+            case TimeoutNow():
+                if (
+                    message.term == self.term
+                    and peer == self.leader
+                    and self.role_number == FOLLOWER
+                ):
+                    self._campaign(now_s, transfer=True)
+
+    # --- proposals ---
+    def propose(self, payload: bytes, refused: Refused) -> None:
+        """Append a command with the next tick; `refused` is called iff it is definitely not appended."""
+        if not self.is_ready_leader or self._transfer is not None:
+            refused(False)
+        elif self._journal.is_full:
+            refused(True)
+        else:
+            self._queue_command(payload, lambda _result, _error: refused(True))
+
+    def _take_commands(self) -> None:
+        """Append everything that was proposed since the last tick, in one piece."""
+        entries: list[Entry] = []
+        index, term = self._journal.last, self.term
+        takes = self.role_number == LEADER and self._transfer is None
+        while (queued := self._next_command()) is not None:
+            payload, refused = queued
+            if not takes:
+                refused(None, 0)
+                continue
+            index += 1
+            entries.append(Entry(index, term, COMMAND, payload))
+        if entries:
+            self._journal.append(entries)
+
+    # --- applying ---
+    def _apply(self) -> None:
+        last = min(self.commit_index, self.applied_index + APPLY_ENTRIES_PER_TICK)
+        if self.applied_index >= last:
+            return
+        for index in range(self.applied_index + 1, last + 1):
+            entry = self._journal.entry(index)
+            self._set_applied(index)  # first: an entry is never applied twice (S14)
+            if entry.kind == COMMAND:
+                self._bytes_since_checkpoint += len(entry.payload)
+                self._state.apply(index, entry.term, entry.payload)
+        self._listener.applied(last)
+
+    def _installed(self) -> None:
+        self._bytes_since_checkpoint = 0
+        self._listener.installed()
+
+    # --- reads ---
+    def read_index(self, done: ReadDone) -> None:
+        """Call `done(index)` once a read of the state at `index` is linearizable, `done(None)` if this cannot be."""
+        if not self.is_ready_leader:
+            done(None)
+            return
+        if not self._reads or self._reads[-1][0] <= self._round:
+            self._wants_round = True
+        self._reads.append((self._round + 1, self.commit_index, done))
+
+    def _serve_reads(self) -> None:
+        """Answer the reads whose heartbeat round a majority has answered (thesis 6.4)."""
+        reads = self._reads
+        while reads:
+            needed, index, done = reads[0]
+            answered = {peer for peer, p in self._progress.items() if p.round >= needed}
+            if not self._is_quorum(answered | {self.member}) or self.applied_index < index:
+                return
+            reads.pop(0)
+            done(index)
+
+    def _lost(self) -> None:
+        super()._lost()
+        reads, self._reads = self._reads, []
+        for _, _, done in reads:
+            done(None)
+
+    # --- checkpoints ---
+    def _checkpoint_if_due(self) -> None:
+        journal, index = self._journal, self.applied_index
+        if (
+            index - journal.checkpoint_index < self._checkpoint.entries
+            and self._bytes_since_checkpoint < self._checkpoint.log_bytes
+        ):
+            return
+        is_free = self._checkpoint_job is None and index <= journal.durable
+        if is_free and index > journal.checkpoint_index:
+            self._begin_checkpoint(index)
+
+    def _begin_checkpoint(self, index: int) -> None:
+        self._bytes_since_checkpoint = 0
+        job = self._checkpoint_job = self._journal.begin_checkpoint(index, self._state.dump())
+
+        def run() -> None:
+            self._guarded(lambda: self._journal.run_checkpoint(job))
+
+        def done() -> None:
+            self._checkpoint_job = None
+            if self._journal.end_checkpoint(job, self._state.oldest_live_index()):
+                self._listener.checkpointed(index)
+
+        self._start_background(run, done)
+
+    def _start_background(self, run: Callable[[], None], done: Callable[[], None]) -> None:
+        if self._background is None:
+            run()
+            done()
+        else:
+            self._background(run, done)
+
+    # --- leadership ---
+    def transfer_leadership(self, target: int | None = None) -> bool:
+        """Refuse new proposals, bring the target up to date and tell it to campaign; False: not possible now.
+
+        Given up after one election time-out if the target does not take over.
+        """
+        return self._begin_transfer(target, self._now_s())
+
+    def _tell_leader(self) -> None:
+        """Tell the listener when the leader it may send proposals to has changed."""
+        leader = self.leader
+        if leader == self.member and not self.is_ready_leader:
+            leader = None
+        known = (leader, self.term)
+        if known != self._told_leader:
+            self._told_leader = known
+            self._listener.leader_changed(leader, self.term)
+
+    # --- view ---
+    @property
+    def role(self) -> str:
+        """Return "leader", "candidate" or "follower"."""
+        return ROLE_NAMES[self.role_number]
+
+    @property
+    def is_ready_leader(self) -> bool:
+        """Return whether this member leads and has applied its no-op."""
+        return self.role_number == LEADER and self.applied_index >= self._no_op
+
+    @property
+    def ready(self) -> bool:
+        """Return whether this member serves: it leads, or knows a leader and has applied what that has committed."""
+        if self.role_number == LEADER:
+            return self.is_ready_leader
+        return self.leader is not None and self.applied_index >= min(
+            self._leader_commit, self._journal.last
+        )
+
+    @property
+    def quorum_confirmed(self) -> bool:
+        """Return whether this member leads and a majority confirmed it within one election time-out (C-5)."""
+        return self.is_ready_leader and self._hears_quorum(self._now_s(), self._timing.election_s)
+
+    @property
+    def is_transferring(self) -> bool:
+        return self._transfer is not None
+
+    def peers(self) -> tuple[PeerProgress, ...]:
+        """Return the leader's view of its followers; empty on a follower."""
+        now_s = self._now_s()
+        return tuple(
+            PeerProgress(peer, p.match, now_s - p.heard_s) for peer, p in self._progress.items()
+        )
