@@ -52,6 +52,11 @@ def consumer_named(name: str) -> bytes:
     return name.encode().ljust(limits.MESSAGE_ID_BYTES, b".")
 
 
+def token_named(name: str) -> bytes:
+    """Return a token hash that is the same in every run."""
+    return name.encode().ljust(32, b"#")
+
+
 def ranges_of(positions: Iterable[int]) -> tuple[PositionRange, ...]:
     """Return positions as the edge sends them: sorted, disjoint, joined."""
     ranges: list[PositionRange] = []
@@ -147,15 +152,32 @@ class Replicas:
         raise AssertionError("ticks without end")
 
     # --- people ---
-    def login(self, username: str, name: str, *, token_ms: int = FOR_EVER_MS) -> Caller:
-        """Return the caller of a new session whose consumer identity is made from `name`."""
+    def open_session(
+        self, username: str, name: str, *, token_ms: int = FOR_EVER_MS, resume: str = ""
+    ) -> AnyReply:
+        """Log in with a token and a consumer identity made from `name`; `resume` names an older token."""
         credential = self.machine.credential(username)
         assert credential is not None
-        consumer = consumer_named(name)
-        token_hash = name.encode().ljust(32, b"#")
-        reply = self.apply(OpenSession(username, credential.epoch, token_hash, consumer, token_ms))
+        older = token_named(resume) if resume else b""
+        command = OpenSession(
+            username, credential.epoch, token_named(name), consumer_named(name), token_ms, older
+        )
+        return self.apply(command)
+
+    def login(
+        self, username: str, name: str, *, token_ms: int = FOR_EVER_MS, resume: str = ""
+    ) -> Caller:
+        """Return the caller of a login, which may resume a session."""
+        reply = self.open_session(username, name, token_ms=token_ms, resume=resume)
         assert isinstance(reply, SessionOpened), reply
-        return Caller(username, consumer)
+        return Caller(username, reply.consumer)
+
+    def holder_of(self, name: str, user: str | None = None) -> Caller | None:
+        """Return whom the token of that name stands for, on which all replicas agree (S-1, S-2)."""
+        caller = self.machine.caller_of(token_named(name), user)
+        for other in (self._decoding, self._restored):
+            assert other.caller_of(token_named(name), user) == caller
+        return caller
 
     def session(self, name: str) -> Caller:
         """Return the caller of another session of the administrator."""

@@ -28,7 +28,7 @@ def decide_tick(state: "State", meta: Meta, command: Tick) -> Decision:
         steps: tuple[Callable[[int, int], int], ...] = (
             lambda now_ms, budget: leases.expire(state, now_ms, budget),
             lambda now_ms, budget: state.sessions.expire(state, now_ms, budget),
-            lambda now_ms, budget: state.accounts.expire(state, now_ms, budget),
+            state.accounts.expire,
             state.idempotency.expire,
             state.retries.expire,
             state.requests.expire,

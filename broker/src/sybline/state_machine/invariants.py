@@ -29,6 +29,7 @@ def check_invariants(state: "State") -> None:
         _check_origins(queue)
         _check_family(state, queue)
     _check_routing(state)
+    _check_people(state)
     _check_computed(state)
 
 
@@ -139,6 +140,13 @@ def _check_routing(state: "State") -> None:
         bindings += len(queues)
     assert bindings == state.routing.bindings
     assert bindings == sum(len(queue.keys) for queue in state.queues.values())
+
+
+def _check_people(state: "State") -> None:
+    for session in state.sessions:
+        assert state.accounts.user(session.user) is not None, "no session outlives its user (U-3)"
+    for consumer in state.holders:
+        assert state.sessions.get(consumer) is not None, "no lease outlives its session (S-5)"
 
 
 def _check_computed(state: "State") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sybline.state_machine import (
-    accounts,
+    administering,
     checkout,
     commands,
     declaring,
@@ -21,6 +21,7 @@ from sybline.state_machine import (
     settling,
     snapshot,
 )
+from sybline.state_machine.account_reads import AccountReads
 from sybline.state_machine.invariants import check_invariants
 from sybline.state_machine.meta import Applied, Decision, Meta
 from sybline.state_machine.read import QueueReads
@@ -43,20 +44,20 @@ _HANDLERS: dict[type[commands.Command], Handler] = {
     commands.Bind: routing.decide_bind,
     commands.Unbind: routing.decide_unbind,
     commands.SetQueueAccess: queue_access.decide_set_queue_access,
-    commands.BootstrapAdmin: accounts.decide_bootstrap_admin,
-    commands.CreateUser: accounts.decide_create_user,
-    commands.DeleteUser: accounts.decide_delete_user,
-    commands.ChangePassword: accounts.decide_change_password,
-    commands.CreateRole: accounts.decide_create_role,
-    commands.DeleteRole: accounts.decide_delete_role,
-    commands.AssignRole: accounts.decide_assign_role,
-    commands.UnassignRole: accounts.decide_unassign_role,
+    commands.BootstrapAdmin: administering.decide_bootstrap_admin,
+    commands.CreateUser: administering.decide_create_user,
+    commands.DeleteUser: administering.decide_delete_user,
+    commands.ChangePassword: administering.decide_change_password,
+    commands.CreateRole: administering.decide_create_role,
+    commands.DeleteRole: administering.decide_delete_role,
+    commands.AssignRole: administering.decide_assign_role,
+    commands.UnassignRole: administering.decide_unassign_role,
     commands.OpenSession: sessions.decide_open_session,
     commands.CloseSession: sessions.decide_close_session,
 }
 
 
-class StateMachine(QueueReads):
+class StateMachine(QueueReads, AccountReads):
     """A deterministic function of the committed log."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from sybline import limits
-from sybline.state_machine import expiry
+from sybline.state_machine import expiry, queue_access
 from sybline.state_machine.queue import Counters, Queue
 from sybline.state_machine.replies import AnyReply
 
@@ -105,6 +105,11 @@ class QueueReads:
         if found is None:
             return None
         return tuple(sorted(found.producers or ())), tuple(sorted(found.consumers or ()))
+
+    def may_consume(self, queue: str, user: str) -> bool:
+        """Return whether the queue's access list lets the user fetch (A-5); False also for an unknown queue."""
+        found = self._state.queues.get(queue)
+        return found is not None and queue_access.may_consume(self._state, found, user)
 
     def queue_count(self) -> int:
         """Return the number of queues."""
