@@ -57,12 +57,11 @@ class DataDirectory:
             CorruptData: another member's, damaged, or something is missing.
         """
         _make_durably(files, root)
-        directory = cls(files, root, identity, files.lock(root / "LOCK"))
-        try:
+        with contextlib.ExitStack() as undo:
+            directory = cls(files, root, identity, files.lock(root / "LOCK"))
+            undo.callback(directory.close)
             directory._prepare(segment_bytes)
-        except BaseException:
-            directory.close()
-            raise
+            undo.pop_all()
         return directory
 
     @property
