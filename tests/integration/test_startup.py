@@ -175,6 +175,9 @@ async def test_sybline_dev_serves_reports_and_restarts_a_dead_member(tmp_path: P
             await client.create_queue("dev")
             await client.publish("dev", b"a")
         os.kill(members[1]["pid"], signal.SIGKILL)
+        await wait_for(
+            lambda: not _listens(members[1]["grpc"]), what="killed member", deadline_s=10
+        )
         await wait_for(lambda: _listens(members[1]["grpc"]), what="restarted member", deadline_s=20)
         async with Client(members[1]["grpc"]) as client:
             await client.login(told["admin"]["username"], password)

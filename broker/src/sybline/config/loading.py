@@ -1,0 +1,182 @@
+"""From sources to settings: collect, parse, compare, and either settings or every problem at once.
+
+Precedence: command line, environment, file, default. Reads the configuration file and the files of secrets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from sybline import limits
+from sybline.config.original_names import NAMES, read_original_names
+from sybline.config.problems import ConfigError, not_allowed
+from sybline.config.rules import check_together, missing
+from sybline.config.settings import KEYS, Settings, value_of
+from sybline.config.sources import (
+    ALTERNATIVES,
+    CONFIG_VARIABLE,
+    Given,
+    merge,
+    read_environment,
+    read_file,
+    read_overrides,
+)
+from sybline.config.values import check_secret_text, split_peer_address
+
+PLAIN_TEXT_WARNING = "TLS is off: clients and members talk in plain text"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that may be used."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+    names: Mapping[str, str]  # how each key was written that is not a default
+
+
+def load_settings(
+    path: Path | None,
+    environment: Mapping[str, str],
+    overrides: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Return the settings of a member; without `path`, the file is the one that SYBLINE_CONFIG names.
+
+    Raises:
+        ConfigError: they cannot be used; it has every reason.
+    """
+    if path is None and environment.get(CONFIG_VARIABLE):
+        path = Path(environment[CONFIG_VARIABLE])
+    original = read_original_names(environment)
+    own = read_environment(environment, also_known=NAMES)
+    readings = [original, own, read_overrides(overrides or {})]
+    given, problems = merge([read_file(path), *readings] if path is not None else readings)
+    settings, wrong, found = _parse(given)
+    problems += found
+    settings, unreadable, found = _read_secret_files(settings, given)
+    problems += found
+    problems += [
+        problem.text
+        for problem in check_together(settings, lambda key: _name_of(key, given))
+        if not problem.keys & (wrong | unreadable)
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return Loaded(
+        settings=_with_peer_ports(settings),
+        warnings=(
+            *original.warnings,
+            *_find_overridden(original.given, own.given),
+            *(() if settings.development else (PLAIN_TEXT_WARNING,)),
+        ),
+        names={key: each.name for key, each in given.items()},
+    )
+
+
+def _find_overridden(original: Mapping[str, Given], own: Mapping[str, Given]) -> list[str]:
+    """Return a warning for each variable of an earlier version that a newer name overrides."""
+    return [
+        f"{original[key].name}: has no effect: {own[key].name} is set, too"
+        for key in original
+        if key in own and original[key].value != own[key].value
+    ]
+
+
+def _name_of(key: str, given: Mapping[str, Given]) -> str:
+    return given[key].name if key in given else key
+
+
+# --- parsing ---
+def _parse(given: Mapping[str, Given]) -> tuple[Settings, frozenset[str], list[str]]:
+    """Return settings, the keys that could not be parsed (they keep their defaults), and the problems."""
+    try:
+        return Settings.model_validate(_build_tree(given)), frozenset(), []
+    except ValidationError as error:
+        problems, wrong = [], set()
+        for details in error.errors(include_url=False, include_context=False):
+            key = ".".join(str(part) for part in details["loc"][:2])
+            wrong.add(key)
+            problems.append(_describe(key, details, given))
+    usable = {key: each for key, each in given.items() if key not in wrong}
+    if "member.id" in wrong:
+        usable["member.id"] = Given("member.id", "1")  # stands in; no rule about it is looked at
+    return Settings.model_validate(_build_tree(usable)), frozenset(wrong), problems
+
+
+def _build_tree(given: Mapping[str, Given]) -> dict[str, Any]:
+    tree: dict[str, Any] = {"member": {}}
+    for key, each in given.items():
+        section, _, name = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[name] = each.value
+    return tree
+
+
+def _describe(key: str, details: ErrorDetails, given: Mapping[str, Given]) -> str:
+    allowed = KEYS[key].allowed
+    if details["type"] == "missing":
+        return missing(key, f"allowed: {allowed}")
+    return not_allowed(given[key].name, details["input"], allowed, is_secret=KEYS[key].is_secret)
+
+
+# --- files of secrets ---
+def _read_secret_files(
+    settings: Settings, given: Mapping[str, Given]
+) -> tuple[Settings, frozenset[str], list[str]]:
+    """Return settings with the content of files of secrets, keys whose file is no good, and the problems."""
+    problems, wrong = [], set()
+    for key, file_key in ALTERNATIVES.items():
+        path = value_of(settings, file_key)
+        if path is None or (key == "admin.password" and settings.admin.generate_password):
+            continue
+        try:
+            secret = _read_secret(Path(str(path)))
+        except OSError as error:
+            reason = error.strerror
+        except ValueError as error:
+            reason = str(error)
+        else:
+            settings = _replace(settings, key, SecretStr(secret))
+            continue
+        problems.append(f"{_name_of(file_key, given)}: {str(path)!a} cannot be used: {reason}")
+        wrong |= {key, file_key}
+    return settings, frozenset(wrong), problems
+
+
+def _read_secret(path: Path) -> str:
+    """Return the file's text without the line break at its end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it does not hold a secret.
+    """
+    with path.open("rb") as file:
+        raw = file.read(
+            limits.SECRET_BYTES_MAX + 3
+        )  # one line break more, and a sign that it is longer
+    try:
+        secret = raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    if not secret:
+        raise ValueError("it is empty")
+    check_secret_text(secret)
+    return secret
+
+
+def _replace(settings: Settings, key: str, value: object) -> Settings:
+    section, _, name = key.partition(".")
+    changed = getattr(settings, section).model_copy(update={name: value})
+    return settings.model_copy(update={section: changed})
+
+
+def _with_peer_ports(settings: Settings) -> Settings:
+    """Return settings in which every peer's address has a port: this member's own, unless told."""
+    peers = {}
+    for member, address in settings.member.peers.items():
+        host, port = split_peer_address(address)
+        peers[member] = f"{host}:{port or settings.listen.peer_port}"
+    return _replace(settings, "member.peers", peers)
