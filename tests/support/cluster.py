@@ -119,6 +119,10 @@ class Member:
         if self.paused:
             self.resume()
         self.signal(signal.SIGTERM)
+        return self.wait_stopped(deadline_s)
+
+    def wait_stopped(self, deadline_s: float = 35.0) -> int:
+        """Return the exit code of a process that was told to stop; SIGKILL when the deadline passes."""
         return self._reap(deadline_s)
 
     def log_text(self) -> str:
@@ -270,7 +274,7 @@ class Cluster:
             member.signal(signal.SIGTERM)
         codes = {}
         for number, member in self.members.items():
-            codes[number] = await asyncio.to_thread(member.stop)
+            codes[number] = await asyncio.to_thread(member.wait_stopped)
         return codes
 
     def log_tails(self, lines: int = 15) -> str:

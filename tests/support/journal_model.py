@@ -1,8 +1,8 @@
 """A journal beside a list that says what it must hold: what was promised, and what a crash may leave.
 
-`JournalModel` runs random operations on a simulated disk. After a crash, `open` requires that the recovered log is one of
-the states it went through since the last promise, and that vote and checkpoint are the promised ones, or the ones under
-way.
+`JournalModel` runs random operations on a simulated disk. After a crash, `open` requires that the recovered log is one
+of the states it went through since the last promise, and that vote and checkpoint are the promised ones, or the ones
+under way.
 """
 
 import random

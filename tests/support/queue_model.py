@@ -216,9 +216,7 @@ class Model:
         mine = [i for i in ids if i in queue.leased and queue.leased[i].holder == consumer]
         was_mine = [i for i in ids if i in ready and ready[i].former == consumer]
         for i in ids:
-            if i in mine or i in was_mine:
-                answered.settled += 1
-            elif self._is_repeat(queue, consumer, i):
+            if i in mine or i in was_mine or self._is_repeat(queue, consumer, i):
                 answered.settled += 1
             else:
                 leased = i in queue.leased

@@ -154,6 +154,11 @@ async def test_role_methods_try_once(script: Script, client: OldClient) -> None:
     assert script.calls == [("CreateRole", "token-1")]
 
 
+async def connect_and_fetch(client: OldClient) -> list[tuple[bytes, bytes]]:
+    await client.connect()
+    return await client.get_messages("q", 20_000)
+
+
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.NoCompression])
 async def test_a_compressed_answer_fails_and_the_raw_client_sees_the_flag(
     script: Script, compression: grpc.Compression
@@ -172,9 +177,7 @@ async def test_a_compressed_answer_fails_and_the_raw_client_sees_the_flag(
         client = OldClient([address], "u", "p", timeout_s=0.01)
         if flagged:
             with pytest.raises(OldClientError):
-                await client.connect()
-                await client.get_messages("q", 20_000)
+                await connect_and_fetch(client)
         else:
-            await client.connect()
-            assert len(await client.get_messages("q", 20_000)) == 1
+            assert len(await connect_and_fetch(client)) == 1
         await client.close()
