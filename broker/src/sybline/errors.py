@@ -4,6 +4,7 @@
     ├── NotApplied            nothing happened and nothing will: a retry is safe
     │   ├── NoLeader          no leader is known or reachable
     │   ├── Overloaded        a bound was reached before proposing
+    │   │   └── HashingOverloaded   too many passwords wait to be hashed
     │   ├── NotProposed       the deadline passed, or the member drains, before proposing
     │   └── MembershipBusy    a membership change or leadership transfer is in progress
     └── OutcomeUnknown        it may or may not be applied
@@ -42,6 +43,12 @@ class Overloaded(NotApplied):
         super().__init__(f"{limit} is reached, retry in {retry_after_s:g} s")
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+
+class HashingOverloaded(Overloaded):
+    """Too many passwords wait to be hashed (U-4)."""
+
+    status = "RESOURCE_EXHAUSTED"
 
 
 class NotProposed(NotApplied):

@@ -1,7 +1,7 @@
 """Every bound of the broker, with its unit and the rule it comes from.
 
 Numbers with a rule id are the contract (`Z-1` and the rest of the behaviour rules); the others are ours and say why.
-Nothing here reads configuration: what an operator may change lives in `config.py` and is checked against these bounds.
+Nothing here reads configuration: what an operator may change lives in `config/` and is checked against these bounds.
 """
 
 from typing import Final
@@ -20,6 +20,7 @@ FETCH_AMOUNT_MAX: Final = 10_000  # larger values mean this one
 BATCH_IDS_MAX: Final = 10_000
 MESSAGE_ID_BYTES: Final = 16
 BATCH_MESSAGES_MAX: Final = 1 << 20  # what a position can number; 4 MiB hold fewer
+BATCH_KEYS_MAX: Final = 10_000  # distinct ones: so the entry of the largest request fits ENTRY_BYTES_MAX
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 128
 
 # --- names (Z-2, wire §8) ---
@@ -57,6 +58,8 @@ RETRY_OPERATIONS_MAX: Final = 64  # G-4, admin operations per session
 IDEMPOTENCY_WINDOW_MS: Final = 300_000  # P-8
 AVOID_NACKER_MS: Final = 10_000  # N-6
 POLL_MEMORY_MS: Final = 10_000  # N-6
+POLL_REPORT_MS: Final = 1_000  # how often a member tells the leader of one poller
+POLL_REPORTS_MAX: Final = 100_000  # (queue, session) pairs whose last report a member remembers
 REQUEST_ORIGIN_IDLE_MS: Final = 300_000  # > CALL_DEADLINE_S_MAX: no retry can come later
 EXPIRIES_PER_TICK_MAX: Final = 1_000  # bounds the work of one Tick command
 MOVES_PER_COMMAND_MAX: Final = 10_000  # redriven or unparked; a moved message costs a record
@@ -67,6 +70,9 @@ CALL_DEADLINE_S_DEFAULT: Final = 30.0  # C-4
 CALL_DEADLINE_S_MAX: Final = 60.0
 LEADER_WAIT_S: Final = 5.0  # C-2
 IS_LEADER_WAIT_S: Final = 3.0  # wire §5 row 1
+CALLS_AT_ONCE_MAX: Final = 10_000  # per member; gRPC refuses more at once
+CALLS_PER_CONNECTION_MAX: Final = 1_000  # further ones wait in their client
+CREDENTIAL_LOOKS_MAX: Final = 3  # by one call, while others change the same password
 DRAIN_FORWARD_S: Final = 3.0  # C-6
 DRAIN_S_MAX: Final = 25.0
 
@@ -74,6 +80,7 @@ DRAIN_S_MAX: Final = 25.0
 PASSWORD_HASHES_AT_ONCE: Final = 2
 PASSWORD_HASH_QUEUE_MAX: Final = 64
 FAILED_LOGINS_PER_MINUTE: Final = 10
+FAILED_LOGIN_BACKOFF_S_MIN: Final = 1.0  # the first; each further failure doubles it
 FAILED_LOGIN_BACKOFF_S_MAX: Final = 60.0
 FAILED_LOGIN_TABLE_MAX: Final = 10_000
 
@@ -87,6 +94,7 @@ APPEND_ENTRIES_MAX: Final = 1_000  # RAFT_BATCH_LIMIT
 WINDOW_ENTRIES_MAX: Final = 4_096  # in flight per follower
 WINDOW_BYTES_MAX: Final = 16 * MIB
 PEER_WRITE_BUFFER_BYTES_MAX: Final = 32 * MIB  # above it the peer counts as stalled
+FORWARD_BUFFER_BYTES_MAX: Final = 16 * MIB  # unsent to the leader; above it proposals wait here
 SEGMENT_BYTES: Final = 64 * MIB
 RECENT_ENTRIES_BYTES_MAX: Final = 16 * MIB  # log tail kept in memory
 BODY_CACHE_BYTES_MAX: Final = 16 * MIB
@@ -98,3 +106,27 @@ LOG_MARGIN_BYTES: Final = 128 * MIB  # or this much log, whichever is less
 DISK_LOW_WATER_BYTES: Final = 1024 * MIB  # Z-5, or the ratio, whichever is smaller
 DISK_LOW_WATER_RATIO: Final = 0.05
 QUEUE_METRIC_SERIES_MAX: Final = 1_000
+
+# --- the HTTP listener: health and metrics ---
+HTTP_CONNECTIONS_MAX: Final = 64  # probes and scrapers; more are answered 503
+HTTP_KEEP_ALIVE_S: Final = 15  # whole seconds for the next request; a stuck one has twice as long at most
+HTTP_STOP_S: Final = 2  # whole seconds, for answers under way
+
+# --- settings: what an operator may choose ---
+CONFIG_FILE_BYTES_MAX: Final = 1 * MIB
+SECRET_BYTES_MAX: Final = 1 * KIB  # a shared secret or pepper, also in a file of its own
+SHOWN_VALUE_CHARACTERS_MAX: Final = 64  # of a refused value in an error line
+CLUSTER_ID_BYTES_MAX: Final = 128
+HOST_CHARACTERS_MAX: Final = 253  # DNS
+PORT_MAX: Final = 65_535
+MEMBER_ID_MAX: Final = 65_535
+MEMBERS_MAX: Final = 31  # each costs every other one a connection and a copy of the log
+ELECTION_TIMEOUT_S_MIN: Final = 0.1  # below it a busy machine elects for ever
+ELECTION_TIMEOUT_S_MAX: Final = 60.0
+HEARTBEAT_S_MIN: Final = 0.01
+HEARTBEATS_PER_ELECTION_MIN: Final = 3  # one lost heartbeat must not cost the leadership
+CHECKPOINT_ENTRIES_MIN: Final = 100
+CHECKPOINT_ENTRIES_MAX: Final = 10_000_000
+TOKEN_DURATION_S_MAX: Final = 30 * 86_400.0
+LEASE_S_MIN: Final = 0.1
+LEASE_S_MAX: Final = LEASE_RENEWAL_MS_MAX / 1000  # a longer one could never be renewed

@@ -9,33 +9,15 @@ from sybline.errors import (
     NotProposed,
     OutcomeUnknown,
     Overloaded,
-    SyblineError,
 )
 from sybline.replication.codec import decode_header
 from sybline.replication.measures import NoObserver
 from sybline.replication.proposals import REFUSED_RETRY_S, Proposals
 from sybline.state_machine.commands import Caller, Enqueue, Tick
 from sybline.state_machine.replies import AnyReply, Done, Enqueued
+from tests.support.recorder import Recorder
 
 ORIGIN = 77
-
-
-class Recorder:
-    """An answer that must be given at most once."""
-
-    def __init__(self) -> None:
-        self.outcome: AnyReply | SyblineError | None = None
-
-    def done(self) -> bool:
-        return self.outcome is not None
-
-    def set_result(self, result: AnyReply, /) -> None:
-        assert self.outcome is None
-        self.outcome = result
-
-    def set_exception(self, exception: SyblineError, /) -> None:
-        assert self.outcome is None
-        self.outcome = exception
 
 
 class Bench:

@@ -3,24 +3,9 @@
 import pytest
 
 from sybline import limits
-from sybline.errors import NoLeader, Overloaded, SyblineError
+from sybline.errors import NoLeader, Overloaded
 from sybline.replication.reads import REFUSED_RETRY_S, Reads
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.outcome: bytes | SyblineError | None = None
-
-    def done(self) -> bool:
-        return self.outcome is not None
-
-    def set_result(self, result: bytes, /) -> None:
-        assert self.outcome is None
-        self.outcome = result
-
-    def set_exception(self, exception: SyblineError, /) -> None:
-        assert self.outcome is None
-        self.outcome = exception
+from tests.support.recorder import Recorder
 
 
 class Bench:

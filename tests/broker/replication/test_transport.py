@@ -12,6 +12,7 @@ import pytest
 
 from sybline import limits
 from sybline.replication import transport as transport_module
+from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.handshake import HandshakeKind
 from sybline.replication.identity import Identity
 from sybline.replication.measures import Counters
@@ -69,8 +70,10 @@ async def listening(
         listen_port=ports[member],
         secret=secret,
     )
-    transport = PeerTransport(settings, inbox, rng=random.Random(member), counters=counters)
-    await transport.start()
+    transport = PeerTransport(
+        settings, rng=random.Random(member), counters=counters, edge=FailStopEdge(pytest.fail)
+    )
+    await transport.start(inbox)
     try:
         yield End(transport, inbox, counters)
     finally:

@@ -1,4 +1,4 @@
-"""Threads for file work that must not stop the loop: one for syncs of the log, one for checkpoints.
+"""Threads for file work that must not stop the loop: one for syncs of the log, one for checkpoints and images.
 
 Owns when work runs and where its end is heard. An error of the work comes out on the loop, inside the fail-stop edge.
 """
@@ -21,7 +21,6 @@ class Worker:
         *,
         edge: FailStopEdge,
         clock: Clock,
-        observe_seconds: Callable[[float], None],
         then: Callable[[], None],
     ) -> None:
         """Called on the loop it belongs to; `then` runs there after each piece of work."""
@@ -29,25 +28,32 @@ class Worker:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._edge = edge
         self._clock = clock
-        self._observe_seconds = observe_seconds
         self._then = then
         self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.seconds_taken = 0.0  # by the work that ended last
 
     @property
     def is_busy(self) -> bool:
         return self._under_way > 0
 
-    def start(self, run: Callable[[], None], done: Callable[[], None]) -> None:
+    def start(self, run: Callable[[], object], done: Callable[[], None]) -> None:
         """Call `run` in the thread, then `done` on the loop unless `run` failed, which ends the member."""
         self._under_way += 1
+        self._idle.clear()
         work = self._pool.submit(self._timed, run)
         work.add_done_callback(partial(self._report, done))
+
+    async def wait_until_idle(self) -> None:
+        """Return once nothing is under way; the caller sets the deadline."""
+        await self._idle.wait()
 
     def close(self) -> None:
         """Take no more work; what is under way is finished."""
         self._pool.shutdown(wait=False)
 
-    def _timed(self, run: Callable[[], None]) -> float:
+    def _timed(self, run: Callable[[], object]) -> float:
         started_s = self._clock.monotonic_s()
         run()
         return self._clock.monotonic_s() - started_s
@@ -57,7 +63,10 @@ class Worker:
 
     def _finish(self, done: Callable[[], None], work: "Future[float]") -> None:
         self._under_way -= 1
-        with self._edge:
-            self._observe_seconds(work.result())
-            done()
-            self._then()
+        if not self._edge.is_broken:
+            with self._edge:
+                self.seconds_taken = work.result()
+                done()
+                self._then()
+        if not self._under_way:  # `done` may have started more
+            self._idle.set()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from sybline.replication.pressure import DiskPressure, encode_report
+from sybline.replication.pressure import DiskPressure
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +27,14 @@ class DiskWatch:
         directory: Path,
         pressure: DiskPressure,
         is_full: Callable[[], bool],
-        broadcast: Callable[[int, bytes], None],
+        tell_peers: Callable[[bool], None],
     ) -> None:
-        """`is_full`: whether the log could not reserve its next segment. `broadcast` sends a frame to all peers."""
+        """`is_full`: whether the log could not reserve its next segment. `tell_peers` gets whether the disk is low."""
         self._member = member
         self._directory = directory
         self._pressure = pressure
         self._is_full = is_full
-        self._broadcast = broadcast
+        self._tell_peers = tell_peers
         self.free_bytes = 0  # as measured last
 
     async def run(self) -> None:
@@ -64,8 +64,4 @@ class DiskWatch:
         is_low = self._pressure.is_low(self._member)
         if is_low != was_low:
             log.warning("disk_low" if is_low else "disk_recovered", free_bytes=self.free_bytes)
-        self.report()
-
-    def report(self) -> None:
-        """Tell the peers how it is."""
-        self._broadcast(*encode_report(is_low=self._pressure.is_low(self._member)))
+        self._tell_peers(is_low)

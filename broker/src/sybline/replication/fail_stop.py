@@ -6,7 +6,7 @@ edge, which ends the process instead. It is a context manager and holds no `exce
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 EXIT_CODE = 70  # EX_SOFTWARE: tells a supervisor that this was a decision, not a crash
 Die = Callable[[str], None]
+_NOT_OURS = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 
 
 def end_process(reason: str) -> None:
@@ -45,7 +46,7 @@ class FailStopEdge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+        if error is None or isinstance(error, _NOT_OURS):
             return False
         self.fail(error)
         return True
@@ -57,6 +58,17 @@ class FailStopEdge:
         self.is_broken = True
         context = self._describe()
         self._die(_one_line(error) + (f" ({context})" if context else ""))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that runs until it is cancelled; an error in it ends the member."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let a FailStop end the member wherever on the loop it was raised; the rest is handled as before."""

@@ -81,6 +81,9 @@ class ReplicatedLog(Protocol):
     async def transfer_leadership(self, *, deadline_s: float, target: int | None = None) -> bool:
         """Hand over leadership and return whether another member leads now."""
 
+    def full_disk_member(self) -> int | None:
+        """Return the member whose full disk is why publishes must be refused; None: they may go on (Z-5)."""
+
 
 class ReplicatedState(Protocol):
     """What the Raft node drives: committed payloads in, checkpoints out. Called on the loop, in log order."""

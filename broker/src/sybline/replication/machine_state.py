@@ -12,6 +12,7 @@ from sybline.replication.measures import Counters
 from sybline.state_machine.machine import StateMachine
 from sybline.state_machine.meta import Meta
 from sybline.state_machine.replies import AnyReply, Reason, Refused
+from sybline.state_machine.snapshot import UnknownSnapshot
 
 Replied = Callable[[int, int, AnyReply], None]  # (origin, sequence, reply)
 
@@ -63,8 +64,15 @@ class MachineState:
         return self._machine.dump()
 
     def restore(self, data: bytes) -> None:
-        """Replace the state by a dump. What the state machine raises stops the member."""
-        self._machine = self._factory.load(data)
+        """Replace the state by a dump.
+
+        Raises:
+            FailStop: it was not written by a version that this one knows.
+        """
+        try:
+            self._machine = self._factory.load(data)
+        except UnknownSnapshot as error:
+            raise FailStop(f"the checkpoint cannot be read by this version: {error}") from error
 
     def oldest_live_index(self) -> int | None:
         """Return the smallest log index whose bodies the state still needs; None: none."""

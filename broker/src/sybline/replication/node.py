@@ -40,7 +40,9 @@ from sybline.replication.messages import (
 from sybline.replication.quirks import FOLLOWER, LEADER, ROLE_NAMES
 from sybline.replication.timing import Timing
 
-APPLY_ENTRIES_PER_TICK = 2_000  # then the loop turns: a long replay must not stop heartbeats
+# After so much the loop turns: a long replay must not stop heartbeats.
+APPLY_ENTRIES_PER_TICK = 2_000
+APPLY_BYTES_PER_TICK = 4 * limits.MIB
 
 Refused = Callable[[bool], None]  # definitely not appended; called with whether it was overload
 ReadDone = Callable[[int | None], None]
@@ -207,8 +209,11 @@ class RaftNode(Leading):
 
     # --- proposals ---
     def propose(self, payload: bytes, refused: Refused) -> None:
-        """Append a command with the next tick; `refused` is called iff it is definitely not appended."""
-        if not self.is_ready_leader or self._transfer is not None:
+        """Append a command with the next tick; `refused` is called iff it is definitely not appended.
+
+        A leader that hears no quorum refuses before it steps down: what it appended now might be lost or not.
+        """
+        if not self.quorum_confirmed or self._transfer is not None:
             refused(False)
         elif self._journal.is_full:
             refused(True)
@@ -235,13 +240,17 @@ class RaftNode(Leading):
         last = min(self.commit_index, self.applied_index + APPLY_ENTRIES_PER_TICK)
         if self.applied_index >= last:
             return
+        applied_bytes = 0
         for index in range(self.applied_index + 1, last + 1):
             entry = self._journal.entry(index)
             self._set_applied(index)  # first: an entry is never applied twice (S14)
             if entry.kind == COMMAND:
-                self._bytes_since_checkpoint += len(entry.payload)
+                applied_bytes += len(entry.payload)
                 self._state.apply(index, entry.term, entry.payload)
-        self._listener.applied(last)
+            if applied_bytes >= APPLY_BYTES_PER_TICK:
+                break
+        self._bytes_since_checkpoint += applied_bytes
+        self._listener.applied(self.applied_index)
 
     def _installed(self) -> None:
         self._bytes_since_checkpoint = 0

@@ -4,9 +4,7 @@ Pure: members report whether they are below the low-water mark; every member jud
 """
 
 from sybline import limits
-from sybline.replication.messages import BadFrame
 
-DISK_REPORT_KIND = 48  # frame kind, beside those of messages.py
 RECOVERED_FACTOR = 1.1  # a disk counts as low until this much above the mark is free
 
 
@@ -54,19 +52,3 @@ class DiskPressure:
         if len(self._members) - len(self._low) < self._quorum:
             return min(self._low)
         return None
-
-
-def encode_report(*, is_low: bool) -> tuple[int, bytes]:
-    """Return the frame that tells a peer about this member's disk."""
-    return DISK_REPORT_KIND, b"\1" if is_low else b"\0"
-
-
-def decode_report(body: bytes) -> bool:
-    """Return whether the peer's disk is low.
-
-    Raises:
-        BadFrame: not a report.
-    """
-    if body not in (b"\0", b"\1"):
-        raise BadFrame(f"a disk report of {len(body)} bytes")
-    return body == b"\1"

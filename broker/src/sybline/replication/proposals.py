@@ -101,6 +101,11 @@ class Proposals:
     def pending_bytes(self) -> int:
         return self._pending_bytes
 
+    @property
+    def next_event_s(self) -> float:
+        """Return when `poll` has something to do (monotonic seconds)."""
+        return self._next_event_s
+
     def add(self, command: AnyCommand, *, deadline_s: float, answer: Answer) -> int:
         """Number a command, hand it on and return its sequence. `deadline_s` is seconds from now.
 

@@ -51,20 +51,19 @@ def check_library(version: str, source: bytes) -> None:
 check_library(VERSION, Path(library.__file__).read_bytes())
 
 
-class MemberNode(Node):  # type: ignore[misc]
+class MemberNode(Node):
     """A member as the library sees it; its hash does not depend on PYTHONHASHSEED."""
 
     def __hash__(self) -> int:
         return int(self.id)
 
 
-class _Port(Transport):  # type: ignore[misc]
+class _Port(Transport):
     """The library's transport seam: messages go out through a callback and come in through `deliver`."""
 
     def __init__(self, send: Callable[[int, RaftMessage], None]) -> None:
         super().__init__(None, None, None)
         self.send_to = send
-        self.ready = True
 
     def send(self, node: Node, message: RaftMessage) -> bool:
         self.send_to(int(node.id), message)
@@ -112,7 +111,7 @@ class _LogView:
         """Not stored: what is committed is found out again (S7)."""
 
 
-class SyncObjCore(SyncObj):  # type: ignore[misc]
+class SyncObjCore(SyncObj):
     """pysyncobj's object under names of ours."""
 
     def __init__(

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from sybline import limits
 from sybline.errors import NoLeader, NotProposed, Overloaded, SyblineError
+from sybline.replication.messages import NOTE_BYTES_MAX
 
 REFUSED_RETRY_S = 0.05
 
@@ -74,13 +75,21 @@ class Reads:
     def __len__(self) -> int:
         return self._waiting
 
+    @property
+    def next_event_s(self) -> float:
+        """Return when `poll` has something to do (monotonic seconds)."""
+        return self._next_event_s
+
     def add(self, *, note: bytes, deadline_s: float, answer: ReadAnswer) -> int:
         """Take a barrier and return its request; it leaves with the next `flush`.
 
         Raises:
-            NoLeader: the deadline has passed already, or this member stops.
+            NoLeader: the deadline has passed already.
+            NotProposed: this member stops.
             Overloaded: too many reads wait.
         """
+        if len(note) > NOTE_BYTES_MAX:
+            raise ValueError(f"a note of {len(note)} bytes; the edge must refuse it")
         if self._stopped:
             raise NotProposed("this member stops")
         if deadline_s <= 0:

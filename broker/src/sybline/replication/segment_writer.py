@@ -27,6 +27,7 @@ class SegmentWriter:
         self._named = named
         self._reserve: File | None = None
         self._reserve_path: Path | None = None
+        self.is_full = False  # the last try to allocate a reserve found no space
 
     @property
     def has_reserve(self) -> bool:
@@ -71,8 +72,10 @@ class SegmentWriter:
             if file is not None:
                 file.close()
                 self._files.remove(path)
+            self.is_full = True
             return False
         self._reserve, self._reserve_path = file, path
+        self.is_full = False
         return True
 
     def close(self) -> None:

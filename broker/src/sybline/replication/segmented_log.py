@@ -151,7 +151,7 @@ class SegmentedLog(ABC):
     @property
     def is_full(self) -> bool:
         """Return whether the next segment could not be allocated: refuse proposals, go on voting."""
-        return not self._writer.has_reserve
+        return self._writer.is_full
 
     @property
     def pending_bytes(self) -> int:

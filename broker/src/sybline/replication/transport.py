@@ -20,6 +20,7 @@ from typing import Protocol
 import structlog
 
 from sybline import limits
+from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.handshake import NONCE_BYTES, Handshake
 from sybline.replication.identity import Identity
 from sybline.replication.measures import Counters
@@ -72,13 +73,15 @@ class PeerTransport:
     def __init__(
         self,
         settings: TransportSettings,
-        receiver: Receiver,
         *,
         rng: random.Random,
         counters: Counters,
+        edge: FailStopEdge,
     ) -> None:
+        """Listening and dialling run inside `edge`: an error there that nobody expected ends the member."""
         self._settings = settings
-        self._receiver = receiver
+        self._receiver: Receiver  # set by `start`: nothing arrives before
+        self._edge = edge
         self._rng = rng
         self._counters = counters
         self._peers = frozenset(settings.peers)
@@ -101,18 +104,24 @@ class PeerTransport:
         connection = self._live.get(peer)
         return connection is not None and not connection.is_closing
 
-    async def start(self) -> None:
+    def unsent_bytes(self, peer: int) -> int:
+        """Return what waits to be taken by a peer, in bytes."""
+        connection = self._live.get(peer)
+        return 0 if connection is None else connection.unsent_bytes
+
+    async def start(self, receiver: Receiver) -> None:
         """Listen and begin to dial.
 
         Raises:
             OSError: the address cannot be listened on.
         """
+        self._receiver = receiver
         loop = asyncio.get_running_loop()
         self._listener = await loop.run_in_executor(None, self._listen)
-        self._tasks.append(loop.create_task(self._accept(self._listener)))
-        self._tasks.append(loop.create_task(self._check_all()))
+        self._tasks.append(self._edge.spawn(self._accept(self._listener)))
+        self._tasks.append(self._edge.spawn(self._check_all()))
         for peer in sorted(p for p in self._peers if p < self._settings.identity.member):
-            self._tasks.append(loop.create_task(self._dial(peer)))
+            self._tasks.append(self._edge.spawn(self._dial(peer)))
 
     async def stop(self) -> None:
         """Send what is queued, close everything."""
@@ -224,7 +233,12 @@ class PeerTransport:
             listener = undo.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setblocking(False)
-            listener.bind(address)
+            try:
+                listener.bind(address)
+            except OSError as error:
+                where = f"{settings.listen_host} port {settings.listen_port}"
+                text = f"cannot listen for members on {where}: {error.strerror}"
+                raise OSError(error.errno, text) from error
             listener.listen(LISTEN_BACKLOG)
             undo.pop_all()
         return listener

@@ -1,0 +1,302 @@
+"""A member at work, from an open journal to a closed one: the parts of replication, and what drives them.
+
+Everything here runs on one loop; only syncs and checkpoints are written in threads of their own. What becomes ready in
+one turn of the loop is one tick of the node, hence one write, one sync and one message per follower. Whatever comes out
+of replication's own callbacks ends the process (`fail_stop.py`).
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+import secrets
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from sybline.clock import Clock
+from sybline.replication.background import Worker
+from sybline.replication.codec import encode_request
+from sybline.replication.disk_watch import DiskWatch
+from sybline.replication.fail_stop import FailStopEdge
+from sybline.replication.identity import Identity
+from sybline.replication.intake import Intake
+from sybline.replication.journal import Journal, JournalOptions
+from sybline.replication.log import NoteHook, PeerStatus
+from sybline.replication.log_time import LogTime, TickSource
+from sybline.replication.machine_state import MachineState
+from sybline.replication.measures import Counters, Observer
+from sybline.replication.messages import DiskReport, RaftMessage
+from sybline.replication.node import CheckpointDistance, RaftNode
+from sybline.replication.peer_calls import PeerCalls, send_message, send_refusal
+from sybline.replication.pressure import DiskPressure
+from sybline.replication.proposals import Proposals
+from sybline.replication.reads import Reads
+from sybline.replication.timing import Timing
+from sybline.replication.transport import PeerTransport, TransportSettings
+from sybline.replication.turns import Turns
+from sybline.state_machine.commands import Tick
+from sybline.state_machine.machine import StateMachine
+from sybline.state_machine.replies import AnyReply
+
+log = structlog.get_logger(__name__)
+
+TICK_ORIGIN = 0  # the leader's own Ticks: numbered by nobody, awaited by nobody
+STORAGE_STOP_S = 10.0  # for what is being written when this member stops
+_TICK = encode_request(TICK_ORIGIN, 0, 0, Tick())
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """Which member of which cluster this is. Addresses are "host:port"; ssl contexts: None is plain TCP."""
+
+    identity: Identity
+    data_dir: Path
+    peers: Mapping[int, str]  # of the others
+    listen_host: str
+    listen_port: int  # for peers; 0: any free one
+    secret: bytes = b""  # shared by the cluster; empty: none
+    timing: Timing = field(default_factory=Timing)
+    checkpoint: CheckpointDistance = field(default_factory=CheckpointDistance)
+    journal: JournalOptions = field(default_factory=JournalOptions)
+    server_tls: ssl.SSLContext | None = None
+    client_tls: ssl.SSLContext | None = None
+
+
+class Engine:
+    """See the module. It hears of what happens in its node (`node.Listener`)."""
+
+    def __init__(
+        self,
+        settings: MemberSettings,
+        journal: Journal,
+        *,
+        clock: Clock,
+        edge: FailStopEdge,
+        counters: Counters,
+        observer: Observer,
+        on_note: NoteHook,
+    ) -> None:
+        """Restore the state of the journal's checkpoint; nothing runs before `start`.
+
+        Raises:
+            FailStop: the checkpoint cannot be used.
+        """
+        member = settings.identity.member
+        self.journal = journal
+        self._clock = clock
+        self._edge = edge
+        self._counters = counters
+        self._observer = observer
+        self._peers = tuple(settings.peers)
+        rng = random.Random(secrets.randbits(64))
+        self.turns = Turns(clock=clock, edge=edge, run=self._turn)
+        self._syncs = Worker("log-sync", edge=edge, clock=clock, then=self._synced)
+        self._files = Worker("checkpoint", edge=edge, clock=clock, then=self.turns.wake)
+        self.transport = PeerTransport(
+            TransportSettings(
+                settings.identity, settings.peers, settings.listen_host, settings.listen_port,
+                settings.secret, settings.server_tls, settings.client_tls,
+            ),
+            rng=rng, counters=counters, edge=edge,
+        )  # fmt: skip
+        self.state = MachineState(factory=StateMachine, replied=self._replied, counters=counters)
+        self.node = RaftNode(
+            member=member, voters=(member, *self._peers), journal=journal, state=self.state,
+            send=self._send, clock=clock, rng=rng,
+            timing=settings.timing, listener=self, start_sync=self._syncs.start,
+            start_background=self._files.start, checkpoint=settings.checkpoint,
+        )  # fmt: skip
+        self._log_time = LogTime(clock)
+        self._log_time.observe(self.state.machine.now_ms)
+        self._ticks = TickSource(next_due_ms=self._next_due_ms, propose=self._propose_tick)
+        self._intake = Intake(
+            append=self.node.propose, stamp_ms=self._log_time.stamp_ms,
+            refuse=partial(send_refusal, self.transport), counters=counters,
+        )  # fmt: skip
+        self.proposals = Proposals(
+            origin=TICK_ORIGIN + 1 + secrets.randbits(63), now_s=clock.monotonic_s,
+            send=lambda sequence, payload: self._calls.hand_over(sequence, payload),
+            observer=observer,
+        )  # fmt: skip
+        self.reads = Reads(
+            now_s=clock.monotonic_s, ask=lambda request, note: self._calls.ask(request, note),
+            applied_index=lambda: self.node.applied_index, first_request=secrets.randbits(62),
+        )  # fmt: skip
+        self.pressure = DiskPressure(frozenset((member, *self._peers)))
+        self._calls = PeerCalls(
+            node=self.node, wire=self.transport, intake=self._intake, proposals=self.proposals,
+            reads=self.reads, pressure=self.pressure, counters=counters, on_note=on_note,
+            edge=edge, wake=self.turns.wake,
+        )  # fmt: skip
+        self.disk = DiskWatch(
+            member=member, directory=settings.data_dir, pressure=self.pressure,
+            is_full=self._is_full, tell_peers=self._report_disk,
+        )  # fmt: skip
+        self._disk_task: asyncio.Task[None] | None = None
+        self._leader_moved = asyncio.Event()  # another one after each change
+        self.is_stopping = False
+
+    @property
+    def leader(self) -> int | None:
+        """Return who takes proposals, as far as this member knows; itself only once it is ready to."""
+        return self._calls.leader
+
+    # --- start and stop ---
+    async def start(self) -> None:
+        """Listen for peers and begin to work.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self.transport.start(self._calls)
+        self._disk_task = self._edge.spawn(self.disk.run())
+        self.turns.wake()
+
+    async def stop(self) -> None:
+        """Tell everybody who waits, leave the peers, and close the journal once nothing is being written."""
+        self.is_stopping = True
+        self.proposals.stop()
+        self.reads.stop()
+        self._announce_leader()
+        self.turns.stop()
+        if self._disk_task is not None:
+            self._disk_task.cancel()
+            await asyncio.gather(self._disk_task, return_exceptions=True)
+        await self.transport.stop()
+        if not await self._storage_is_idle():
+            log.error("storage_still_busy", waited_s=STORAGE_STOP_S)  # as safe as a crash
+            return
+        with self._edge:
+            await asyncio.get_running_loop().run_in_executor(None, self._close_journal)
+        self._syncs.close()
+        self._files.close()
+
+    async def _storage_is_idle(self) -> bool:
+        """Wait for what is being written; the end of one write may begin another."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STORAGE_STOP_S):
+                while self._syncs.is_busy or self._files.is_busy:
+                    await self._syncs.wait_until_idle()
+                    await self._files.wait_until_idle()
+                return True
+        return False
+
+    def _close_journal(self) -> None:
+        if not self._edge.is_broken:
+            self.journal.sync()
+        self.journal.close()
+
+    # --- driving ---
+    def _turn(self, now_s: float) -> float:
+        """Do everything that became ready, and return when there is more to do (monotonic seconds)."""
+        self._calls.begin_turn(now_s)
+        tick_s = math.inf
+        if self.node.is_ready_leader:
+            tick_s = self._ticks.poll(now_s, self._log_time.now_ms())
+        node_s = now_s + self.node.tick()
+        self.transport.flush()
+        return min(node_s, tick_s, self.proposals.next_event_s, self.reads.next_event_s)
+
+    def _send(self, peer: int, message: RaftMessage) -> None:
+        send_message(self.transport, peer, message)
+
+    def _synced(self) -> None:
+        self._observer.fsync_seconds(self._syncs.seconds_taken)
+        self.turns.wake()
+
+    def _next_due_ms(self) -> int | None:
+        return self.state.machine.next_due_ms()
+
+    def _propose_tick(self) -> None:
+        self._counters.ticks_proposed += 1
+        self._intake.propose(_TICK, lambda _overloaded: None)
+
+    def _replied(self, origin: int, sequence: int, reply: AnyReply) -> None:
+        """Take the reply of an entry that was applied: it is somebody's here, or a peer's, or a Tick's."""
+        if origin == self.proposals.origin:
+            self.proposals.applied(sequence, reply)
+        elif origin == TICK_ORIGIN:
+            self._ticks.applied(self._clock.monotonic_s())
+        else:
+            self._intake.applied(origin, sequence)
+
+    # --- the disk ---
+    def _is_full(self) -> bool:
+        """Return whether the log has no room to go on; each time, try again to get some."""
+        is_full = self.journal.is_full
+        if is_full and not self._files.is_busy:
+            self._files.start(self.journal.retry_reserve, lambda: None)
+        return is_full
+
+    def _report_disk(self, is_low: bool) -> None:
+        for peer in self._peers:
+            send_message(self.transport, peer, DiskReport(is_low))
+
+    # --- what the node tells (node.Listener) ---
+    def leader_changed(self, leader: int | None, term: int) -> None:
+        """Send proposals and reads elsewhere from now on."""
+        log.info("leader_changed", leader=leader, term=term)
+        self._counters.leader_changes += leader is not None
+        self._intake.reset()
+        self._ticks.reset()
+        self._calls.leader_changed(leader)
+        self._announce_leader()
+
+    def applied(self, index: int) -> None:
+        """Serve the reads that waited for this."""
+        self._log_time.observe(self.state.machine.now_ms)
+        self.reads.applied(index)
+
+    def installed(self) -> None:
+        """Answer whom the leader's checkpoint has an answer for: entries were skipped."""
+        log.info("checkpoint_installed", index=self.node.applied_index)
+        self._counters.snapshots_installed += 1
+        self.proposals.restored(self.state.machine.reply_to)
+        self.applied(self.node.applied_index)
+
+    def checkpointed(self, index: int) -> None:
+        """Tell what it cost."""
+        log.info("checkpoint_written", index=index, seconds=self._files.seconds_taken)
+        self._observer.checkpoint_seconds(self._files.seconds_taken)
+
+    # --- leadership ---
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Return this leader's view of its followers; empty on a follower."""
+        last = self.journal.last
+        return tuple(
+            PeerStatus(
+                member=peer.member,
+                match_index=peer.match_index,
+                lag_entries=last - peer.match_index,
+                last_answer_age_s=peer.heard_age_s,
+                connected=self.transport.is_connected(peer.member),
+            )
+            for peer in self.node.peers()
+        )
+
+    def hand_over_leadership(self, target: int | None) -> bool:
+        """Begin to hand over, or go on with it; False: there is nobody to hand over to."""
+        if self.node.is_transferring:
+            return True
+        if target is None:
+            connected = [peer for peer in self.peers() if peer.connected]
+            if not connected:
+                return False
+            target = max(connected, key=lambda peer: peer.match_index).member
+        self.turns.wake()
+        return self.node.transfer_leadership(target)
+
+    async def leader_moves(self, within_s: float) -> None:
+        """Return when the leader changes or this member stops, at the latest after `within_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._leader_moved.wait()
+
+    def _announce_leader(self) -> None:
+        self._leader_moved.set()
+        self._leader_moved = asyncio.Event()
