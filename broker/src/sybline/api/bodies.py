@@ -22,7 +22,7 @@ _PER_ENTRY: Final = limits.BATCH_MESSAGES_MAX
 class EntryBodies:
     """The bodies of one log entry; messages of a batch lie one after the other."""
 
-    __slots__ = ("bodies", "cost_bytes", "_firsts", "_offsets", "_sizes")
+    __slots__ = ("_firsts", "_offsets", "_sizes", "bodies", "cost_bytes")
 
     def __init__(self, command: Enqueue) -> None:
         self.bodies = command.bodies
@@ -102,7 +102,7 @@ class BodyReader:
             return entry
         command = decode_command(self._payload(index))
         if not isinstance(command, Enqueue):
-            raise KeyError(index)
+            raise TypeError(f"entry {index} holds no messages but {type(command).__name__}")
         entry = EntryBodies(command)
         self._keep(index, entry)
         return entry

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from sybline import limits
 from sybline.api.error_texts import CallError, Word
-from sybline.api.validation import check_message, invalid
+from sybline.api.validation import check_batch_keys, check_message, invalid
 from sybline.state_machine.commands import EnqueueRun, PositionRange
 from sybline.v1 import mq_pb2
 
@@ -23,7 +23,9 @@ _FIRST_POSITION: Final = _PER_ENTRY  # log entries count from 1
 _COUNTS = struct.Struct(">II")
 _LENGTH = struct.Struct(">H")
 _RUN = struct.Struct(">III")
-Content: TypeAlias = tuple[tuple[str, ...], tuple[EnqueueRun, ...], bytes]  # keys, runs, joined bodies
+Content: TypeAlias = tuple[
+    tuple[str, ...], tuple[EnqueueRun, ...], bytes
+]  # keys, runs, joined bodies
 
 
 # --- message ids ---
@@ -120,6 +122,7 @@ def read_batch(messages: Iterable[mq_pb2.MessageInfo]) -> Content:
         if key is None or not 0 < size <= limits.BODY_BYTES_MAX:
             _check_numbered(message, len(bodies))
             key = numbers.setdefault(name, len(numbers))
+            check_batch_keys(len(numbers))
         if size != last_size or key != last_key:
             if count:
                 runs.append(EnqueueRun(last_key, count, last_size))

@@ -3,12 +3,14 @@
 Pure: replies in, `CallError`s out. Every `Reason` has its line here; the texts themselves are built by `error_texts`.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from sybline.api.error_texts import CallError, Word, no_session, refuse
-from sybline.state_machine.replies import Reason, Refused
+from sybline.api.error_texts import CallError, Word, escape, no_session, refuse
+from sybline.state_machine.replies import Reason, Refused, SettleFailure
 
+UNSETTLED_IDS_NAMED_MAX: Final = 10
 _SOON_S: Final = 1.0  # a consumer may have made room by then
 _Mapper = Callable[[Refused], CallError]
 
@@ -52,6 +54,38 @@ def other_users_password() -> CallError:
 def queue_not_found(queue: str) -> CallError:
     """Return the answer to a fetch from, or an answer to, an unknown queue."""
     return _not_found("queue does not exist: {}", queue, reason=Reason.QUEUE_NOT_FOUND)
+
+
+def user_exists() -> CallError:
+    """Return the answer to CreateUser with a name that is taken."""
+    return refuse("ALREADY_EXISTS", "username already taken", reason=Reason.USER_EXISTS.name)
+
+
+def unsettled(reason: Reason, message_id: str) -> CallError:
+    """Return the answer to Ack and Nack of a message that the caller may not settle; the id as text."""
+    shown = Word(escape(message_id))
+    if reason is Reason.LEASE_LOST:
+        return _precondition("could not find item with id: {}: lease lost", shown, reason=reason)
+    return _not_found("could not find item with id: {}", shown, reason=reason)
+
+
+def unsettled_batch(
+    failures: Iterable[SettleFailure], first_ids: Sequence[str], asked: int
+) -> CallError:
+    """Return the answer to BatchAck and BatchNack: the first ids, and counts by cause; the others are settled (B-4)."""
+    counts: Counter[str] = Counter()
+    for failure in failures:
+        counts[failure.reason.name] += failure.count
+    shown = ", ".join("{}" for _ in first_ids)
+    return refuse(
+        "FAILED_PRECONDITION",
+        "{} of {} ids could not be settled: " + shown,
+        counts.total(),
+        asked,
+        *(Word(escape(message_id)) for message_id in first_ids),
+        reason="IDS_NOT_SETTLED",
+        facts=counts,
+    )
 
 
 def unknown_user_named(refused: Refused) -> CallError:
@@ -200,18 +234,14 @@ _MAPPERS: Final[dict[Reason, _Mapper]] = {
     Reason.IDEMPOTENCY_CONFLICT: _fixed(
         "ALREADY_EXISTS", "idempotency key {} was used for other content"
     ),
-    Reason.MESSAGE_NOT_FOUND: _fixed("NOT_FOUND", "could not find item with id: {}"),
-    Reason.LEASE_LOST: _fixed(
-        "FAILED_PRECONDITION", "could not find item with id: {}: lease lost"
-    ),
-    Reason.USER_EXISTS: _fixed("ALREADY_EXISTS", "username already taken"),
+    Reason.MESSAGE_NOT_FOUND: lambda refused: unsettled(refused.reason, refused.subject),
+    Reason.LEASE_LOST: lambda refused: unsettled(refused.reason, refused.subject),
+    Reason.USER_EXISTS: lambda _: user_exists(),
     Reason.USER_NOT_FOUND: _fixed("NOT_FOUND", "user does not exist"),
     Reason.LAST_USER: _fixed(
         "FAILED_PRECONDITION", "cannot delete all accounts, at least one must remain"
     ),
-    Reason.LAST_ROOT: _fixed(
-        "FAILED_PRECONDITION", "at least one user must keep the role ROOT"
-    ),
+    Reason.LAST_ROOT: _fixed("FAILED_PRECONDITION", "at least one user must keep the role ROOT"),
     Reason.ROLE_EXISTS: _fixed("ALREADY_EXISTS", "role {} already exists"),
     Reason.ROLE_NOT_FOUND: _fixed("NOT_FOUND", "role with name {} does not exist"),
     Reason.ROLE_NOT_ASSIGNED: _role_not_assigned,

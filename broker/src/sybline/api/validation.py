@@ -21,9 +21,7 @@ _KEY_CHARACTERS: Final = re.compile(r"[!-~]+")
 
 def invalid(field: str, template: str, *values: str | int) -> CallError:
     """Return the error of a malformed or out-of-range field."""
-    return refuse(
-        "INVALID_ARGUMENT", template, *values, reason="INVALID_ARGUMENT", field=field
-    )
+    return refuse("INVALID_ARGUMENT", template, *values, reason="INVALID_ARGUMENT", field=field)
 
 
 # --- names ---
@@ -112,6 +110,13 @@ def check_batch_count(messages: int) -> None:
     if messages > limits.BATCH_MESSAGES_MAX:
         most = limits.BATCH_MESSAGES_MAX
         raise invalid("messages", "batch of {} messages exceeds the limit of {}", messages, most)
+
+
+def check_batch_keys(keys: int) -> None:
+    """Refuse more distinct routing keys than the log entry of a batch has room for."""
+    if keys > limits.BATCH_KEYS_MAX:
+        text = "number of distinct routing keys in a batch exceeds the limit of {}"
+        raise invalid("messages", text, limits.BATCH_KEYS_MAX)
 
 
 def check_idempotency_key(key: str) -> None:

@@ -1,0 +1,42 @@
+"""What the API is put together from. Built once by `app`, given to everything here through constructors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sybline.api.polls import PollMemory
+from sybline.auth.passwords import PasswordHasher
+from sybline.auth.throttle import LoginThrottle
+from sybline.clock import Clock
+from sybline.replication.log import ReplicatedLog
+from sybline.state_machine.machine import StateMachine
+
+
+class CallMetrics(Protocol):
+    """What the API counts; `telemetry.metrics.Metrics` is one."""
+
+    def grpc_started(self, method: str) -> None: ...
+
+    def grpc_handled(self, method: str, code_name: str, seconds: float) -> None: ...
+
+    def grpc_panicked(self) -> None: ...
+
+    def login_failed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """Everything the methods need."""
+
+    log: ReplicatedLog
+    machine: Callable[
+        [], StateMachine
+    ]  # the state of now: a checkpoint from the leader replaces it
+    cluster_id: str
+    hasher: PasswordHasher
+    throttle: LoginThrottle
+    polls: PollMemory
+    clock: Clock
+    metrics: CallMetrics
+    token_ms: int
+    lease_ms: int
