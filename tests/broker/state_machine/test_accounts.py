@@ -354,12 +354,26 @@ def test_only_the_newest_operations_of_a_session_are_remembered(
 def test_what_a_session_did_is_forgotten_in_time_and_with_it(replicas: Replicas) -> None:
     empty = replicas.machine.next_due_ms()
     replicas.user("ann")
+    create_role(replicas, "r")
     admin = replicas.session("admin")
-    assert replicas.apply(DeleteUser(admin, "ann")) == Done()
     assert replicas.machine.next_due_ms() == replicas.now_ms + limits.RETRY_WINDOW_MS + 1
+    replicas.tick(limits.RETRY_WINDOW_MS)
+    assert replicas.apply(DeleteRole(admin, "r")) == Done()
+    replicas.tick(1)  # the memory of root is over, that of the other is not
+    assert replicas.machine.next_due_ms() == replicas.now_ms + limits.RETRY_WINDOW_MS
     replicas.logout(admin)
-    replicas.tick(limits.RETRY_WINDOW_MS + 1)
     assert replicas.machine.next_due_ms() == empty
+
+
+def test_sessions_are_forgotten_in_the_order_of_their_newest_operation(replicas: Replicas) -> None:
+    other = replicas.session("other")
+    for caller, name in ((replicas.root, "ann"), (other, "bob"), (replicas.root, "ann")):
+        replicas.now_ms += 1_000
+        assert replicas.apply(CreateUser(caller, name, PASSWORD)) == Done()
+        assert replicas.apply(DeleteUser(caller, name)) == Done()
+    replicas.tick(limits.RETRY_WINDOW_MS - 500)
+    assert replicas.apply(DeleteUser(replicas.root, "ann")) == AGAIN
+    assert reason_of(replicas.apply(DeleteUser(other, "bob"))) is Reason.USER_NOT_FOUND
 
 
 # --- limits (Z-1) ---

@@ -24,7 +24,7 @@ _STALE_DUES: Final = 1024
 
 
 class SessionsDump(Struct, frozen=True, array_like=True):
-    """All sessions in the order in which they were opened, column by column: so 100,000 are dumped in no time."""
+    """All sessions in the order in which they were opened, column by column, which is quick to write."""
 
     consumers: list[bytes]
     users: list[str]
