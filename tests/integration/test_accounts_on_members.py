@@ -149,7 +149,7 @@ async def test_reg_s5d_an_admin_cannot_make_itself_root(client: Client) -> None:
             await admin.call("AssignRole", mq_pb2.AssignRoleRequest(role="ROOT", username="s5d"))
 
 
-async def test_reg_s3_no_restart_brings_the_first_administrator_back(
+async def test_reg_s3a_and_s3b_no_restart_brings_the_first_administrator_back(
     own_cluster: Callable[..., Cluster],
 ) -> None:
     cluster = own_cluster()

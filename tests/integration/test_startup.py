@@ -73,6 +73,16 @@ def test_reg_k2_a_bad_setting_stops_the_start_and_is_named(
     assert "Traceback" not in text
 
 
+def test_reg_s3c_outside_development_there_is_no_start_without_an_admin_password(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    del environment["SYBLINE_ADMIN_PASSWORD"]
+    code, text = run_until_exit(environment, "serve", directory=tmp_path)
+    assert code != 0
+    assert "SYBLINE_ADMIN_PASSWORD" in text
+    assert not (tmp_path / "data").exists(), "nothing was begun"
+
+
 @pytest.mark.parametrize("port", ["SERVER_PORT", "PROM_PORT", "RAFT_PORT"])
 def test_reg_k2_a_port_in_use_stops_the_start(
     environment: dict[str, str], tmp_path: Path, port: str

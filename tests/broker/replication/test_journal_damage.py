@@ -75,7 +75,7 @@ def restored(disk: SimulatedDisk, path: Path, data: bytes) -> SimulatedDisk:
     return copy
 
 
-def test_a_log_that_ends_at_any_byte_opens_with_the_whole_records_before_it() -> None:
+def test_reg_r7a_a_log_that_ends_at_any_byte_opens_with_the_whole_records_before_it() -> None:
     disk, states, _ = states_by_length(ONE_SEGMENT)
     data = disk.peek(FIRST)
     for cut in range(HEADER_BYTES, states[-1][0] + 1):
