@@ -49,6 +49,7 @@ class _Inode:
         self.durable = bytearray()
         self.durable_length = 0
         self.pending: list[tuple[int, bytes, int]] = []  # offset, bytes, file length then
+        self.version = 0  # rises whenever bytes reach the disk
 
     def write(self, offset: int, data: bytes) -> None:
         _put(self.live, offset, data)
@@ -68,6 +69,7 @@ class _Inode:
             _put(self.durable, offset, data)
             self.durable_length = max(self.durable_length, length)
         self.pending = []
+        self.version += 1
 
     def sync_partly(self, rng: random.Random) -> None:
         """Let a random prefix of the unsynced bytes reach the disk, with holes; the rest is gone."""
@@ -84,6 +86,7 @@ class _Inode:
                 if rng.random() >= HOLE_RATE:
                     _put(self.durable, offset + start, part[start : start + BLOCK_BYTES])
         self.pending = []
+        self.version += 1
 
     def lose_power(self, rng: random.Random) -> None:
         self.sync_partly(rng)
@@ -198,27 +201,57 @@ class SimulatedFile:
             room = self._disk.rng.randint(offset, offset + len(data) - 1)
         if room < offset + len(data):
             self._node.write(offset, data[: max(0, room - offset)])
-            raise OSError(errno.ENOSPC, "simulated: no space left on device")
+            raise self._disk.failure(errno.ENOSPC, "no space left on device")
         self._node.write(offset, data)
 
     def allocate(self, size: int) -> None:
         self._check()
         self._disk.step(f"allocate {size} bytes for {self._path}")
         if self._disk.room_for(self._node, size) < size:
-            raise OSError(errno.ENOSPC, "simulated: no space left on device")
+            raise self._disk.failure(errno.ENOSPC, "no space left on device")
         self._node.allocate(size)
 
     def sync(self) -> None:
         self._check()
         self._disk.step(f"sync {self._path}")
+        self._disk.bytes_version += 1
         if self._disk.rng.random() < self._disk.faults.sync_error:
             self._node.sync_partly(self._disk.rng)
-            raise OSError(errno.EIO, "simulated: input/output error")
+            raise self._disk.failure(errno.EIO, "input/output error")
         self._node.sync()
         self._disk.syncs += 1
 
     def close(self) -> None:
         self._is_open = False
+
+
+@dataclass(frozen=True)
+class Platter:
+    """The bytes of a file that are on the disk whatever happens; equal for the same file. A File to read from."""
+
+    _node: _Inode
+
+    @property
+    def version(self) -> int:
+        """Return a number that rises whenever the bytes change."""
+        return self._node.version
+
+    def size(self) -> int:
+        return self._node.durable_length
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        end = min(offset + size, self._node.durable_length)
+        return bytes(self._node.durable[offset:end]).ljust(max(0, end - offset), b"\0")
+
+    def write_at(self, offset: int, parts: Sequence[bytes]) -> None:
+        raise AssertionError("nobody writes to the platter past the cache")
+
+    def allocate(self, size: int) -> None:
+        self.write_at(0, [])
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class SimulatedLock:
@@ -247,6 +280,9 @@ class SimulatedDisk:
     def __post_init__(self) -> None:
         self.steps = 0
         self.syncs = 0
+        self.errors = 0  # that it has reported
+        self.names_version = 0  # rises whenever names reach the platter
+        self.bytes_version = 0  # rises whenever bytes of files do
         self.life = 0  # rises with each crash: open files of an earlier life are dead
         self.last_step = ""
         self._root = _Directory()
@@ -269,6 +305,8 @@ class SimulatedDisk:
         self._locks = set()
         if power:
             self._root.lose_power(self.rng)
+            self.names_version += 1
+            self.bytes_version += 1
 
     def durable_copy(self) -> "SimulatedDisk":
         """Return a disk with what a power loss at this moment would leave at worst: nothing unsynced."""
@@ -288,13 +326,33 @@ class SimulatedDisk:
 
     def room_for(self, node: _Inode, end: int) -> int:
         """Return up to which offset the file may grow now, at most `end`."""
-        if end <= node.live_length:
+        if end <= node.live_length or self.capacity == UNLIMITED:
             return end
         return min(end, node.live_length + max(0, self.capacity - self.used()))
 
     def maybe_fail_read(self) -> None:
         if self.faults.read_error and self.rng.random() < self.faults.read_error:
-            raise OSError(errno.EIO, "simulated: input/output error")
+            raise self.failure(errno.EIO, "input/output error")
+
+    def failure(self, number: int, what: str) -> OSError:
+        """Count an error of the disk and return it."""
+        self.errors += 1
+        return OSError(number, f"simulated: {what}")
+
+    # ---- what is on the platter
+
+    def durable_files(self, path: Path) -> "dict[str, Platter]":
+        """Return what a power loss would leave of a directory's files at worst, by name and in order."""
+        node: _Node | None = self._root
+        for name in path.parts[1:]:
+            node = node.durable.get(name) if isinstance(node, _Directory) else None
+        if not isinstance(node, _Directory):
+            return {}
+        return {
+            name: Platter(file)
+            for name, file in sorted(node.durable.items())
+            if isinstance(file, _Inode)
+        }
 
     # ---- damage, for tests
 
@@ -354,6 +412,7 @@ class SimulatedDisk:
 
     def sync_directory(self, path: Path) -> None:
         self.step(f"sync directory {path}")
+        self.names_version += 1
         self._directory(path).sync()
 
     def free_bytes(self, path: Path) -> int:

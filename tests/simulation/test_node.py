@@ -1,0 +1,44 @@
+"""Single decisions of a node that no invariant of the simulator can judge."""
+
+import pytest
+
+from tests.simulation.disk import UNLIMITED
+from tests.simulation.schedules import Stage
+from tests.simulation.tags import TAG
+
+pytestmark = pytest.mark.simulation
+
+
+def test_a_proposal_that_meets_a_lost_leadership_is_refused_but_not_as_overload() -> None:
+    stage = Stage()
+    stage.lead(1, 2, 3)
+    stage.exchange(1, 2)
+    stage.exchange(1, 3)
+    node = stage.nodes[1]
+    overloaded: list[bool] = []
+    node.propose(TAG.pack(1), overloaded.append)
+    assert overloaded == []
+    node._follow(node.term + 1, None)
+    node.tick()
+    assert overloaded == [False]
+
+
+def test_a_checkpoint_that_found_the_disk_full_waits_before_it_tries_again() -> None:
+    stage = Stage(forgetful=(1,))
+    stage.lead(1, 2, 3)
+    for _ in range(60):
+        stage.propose(1, 1)
+        stage.exchange(1, 2)
+        stage.exchange(1, 3)
+    disk = stage.disks[1]
+    disk.capacity = disk.used()
+    assert stage.finish_background(1) == 1
+    node = stage.nodes[1]
+    for _ in range(5):
+        node.tick()
+    assert stage.finish_background(1) == 0, "each try costs a dump of the whole state"
+    disk.capacity = UNLIMITED
+    stage.clock.jumped_s += 10.0
+    node.tick()
+    assert stage.finish_background(1) == 1
+    assert stage.journal(1).checkpoint_index == node.applied_index
