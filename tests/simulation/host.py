@@ -264,6 +264,11 @@ class Host:
             life = self.life
             self.events.after(self._times.uniform(*TURN_S), lambda: self._turn(life))
 
+    @property
+    def has_turn_planned(self) -> bool:
+        """Return whether something has arrived that the process has not handled yet."""
+        return self._turn_planned
+
     def _turn(self, life: int) -> None:
         if life == self.life:
             self._turn_planned = False

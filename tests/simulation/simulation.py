@@ -166,8 +166,8 @@ class Simulation:
         return self.history.last_acknowledged
 
     def _is_settled(self) -> bool:
-        """Return whether all members are up and have applied the same."""
-        if not all(host.is_up for host in self.hosts.values()):
+        """Return whether all members are up, have handled what arrived and have applied the same."""
+        if not all(host.is_up and not host.has_turn_planned for host in self.hosts.values()):
             return False
         nodes = [host.running()[0] for host in self.hosts.values()]
         last = self.checker.last_committed

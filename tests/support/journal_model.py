@@ -153,11 +153,16 @@ class JournalModel:
         state = self.rng.randbytes(self.rng.randint(0, 300))
         oldest_live = self.rng.choice([None, self.rng.randint(journal.first, index)])
         self.checkpoints.append((index, state))
+        errors = self.disk.errors
         job = journal.begin_checkpoint(index, state)
         journal.run_checkpoint(job)
-        self.checkpoints = [(index, state)]
-        self.floor = max(self.floor, min(index, oldest_live or index))
-        assert journal.end_checkpoint(job, oldest_live)
+        if self.disk.errors == errors:
+            self.checkpoints = [(index, state)]
+            self.floor = max(self.floor, min(index, oldest_live or index))
+        else:  # the disk was full, so it is given up and nothing has changed
+            self.checkpoints.pop()
+        assert journal.end_checkpoint(job, oldest_live) == (self.disk.errors == errors)
+        assert (journal.checkpoint_index, journal.load_checkpoint()) == self.checkpoints[0]
         assert journal.first <= self.floor
 
     def install(self, source: Journal) -> bool:

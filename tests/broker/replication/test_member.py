@@ -24,6 +24,7 @@ from sybline.replication.engine import Engine
 from sybline.replication.measures import NoObserver
 from sybline.replication.member import Member
 from sybline.replication.node import CheckpointDistance
+from sybline.replication.segment import with_allocation
 from sybline.replication.storage_errors import CorruptData, DirectoryInUse
 from sybline.replication.timing import Timing
 from sybline.state_machine.commands import BootstrapAdmin, Checkout
@@ -469,17 +470,20 @@ async def test_publishes_are_refused_in_the_name_of_the_member_whose_disk_is_ful
         await until(lambda: leader.disk_free_bytes == 10**11, "measured again")
 
 
-async def test_a_log_without_room_refuses_commands_until_there_is_some(
+async def test_a_full_log_takes_commands_while_there_is_room_and_refuses_them_until_there_is_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk_watch, "MEASURE_INTERVAL_S", 0.02)
     async with running(Group(tmp_path, size=1)) as group:
         member = group.running[1]
         await Root.create(member)
-        writer = engine_of(member).journal._writer
-        reserve = writer._reserve
+        journal = engine_of(member).journal
+        writer, reserve = journal._writer, journal._writer._reserve
         writer._reserve, writer.is_full = None, True
         monkeypatch.setattr(writer, "prepare_reserve", lambda _path: False)
+        assert await propose(member, ADMIN) == Done(changed=False)
+        tail = journal._index.tail
+        tail.header = with_allocation(tail.header, tail.length)
         assert isinstance(await outcome(asyncio.create_task(propose(member, ADMIN))), Overloaded)
         await until(lambda: member.full_disk_member() == 1, "it is known")
         monkeypatch.undo()

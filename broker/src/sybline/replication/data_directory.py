@@ -4,6 +4,7 @@
     <dir>/LOCK                  held while a process uses it
     <dir>/group-0/VOTE          term and vote
     <dir>/group-0/CURRENT       names the generation in use and its newest segment; replaced by rename
+    <dir>/group-0/NEXT          what CURRENT will be once the reserve has become a segment
     <dir>/group-0/gen-0000000001/   log segments and checkpoint
 
 A directory is initialised only when it holds neither IDENTITY nor a group; anything in between refuses to start.
@@ -100,13 +101,22 @@ class DataDirectory:
 
     def save_current(self, current: Current) -> None:
         """Name the generation in use durably: the moment at which a received image counts."""
-        _save_current(self.files, self.group, current)
+        _save_current(self.files, self.group / "CURRENT", current)
+
+    def prepare_current(self, current: Current) -> None:
+        """Write what `commit_current` will put in place, so that it takes no space then."""
+        _save_current(self.files, self.group / "NEXT", current)
+
+    def commit_current(self) -> None:
+        """Do what `save_current` would with what was prepared."""
+        self.files.rename(self.group / "NEXT", self.group / "CURRENT")
+        self.files.sync_directory(self.group)
 
     def _remove_leftovers(self, generation: int) -> None:
         for name in self.files.names(self.group):
             if name.startswith(GENERATION_PREFIX) and name != generation_name(generation):
                 remove_tree(self.files, self.group / name)
-            elif name.endswith(".tmp"):
+            elif name == "NEXT" or name.endswith(".tmp"):
                 self.files.remove(self.group / name)
 
     def _prepare(self, segment_bytes: int) -> None:
@@ -145,7 +155,7 @@ class DataDirectory:
         create_segment(self.files, segment, segment_bytes).close()
         self.files.sync_directory(generation)
         VoteFile.create(self.files, group / "VOTE", self.identity)
-        _save_current(self.files, group, Current(1, 1))
+        _save_current(self.files, group / "CURRENT", Current(1, 1))
         self.files.sync_directory(self.root)
 
 
@@ -157,6 +167,6 @@ def _make_durably(files: Files, path: Path) -> None:
         files.sync_directory(path.parent)
 
 
-def _save_current(files: Files, group: Path, current: Current) -> None:
+def _save_current(files: Files, path: Path, current: Current) -> None:
     fields = {"generation": current.generation, "last_segment": current.last_segment}
-    save_fields(files, group / "CURRENT", fields)
+    save_fields(files, path, fields)

@@ -14,7 +14,7 @@ from sybline.replication.files import File, Files, remove_tree
 from sybline.replication.image import FIXED_BYTES, ImageHeader, decode_header, header_bytes
 from sybline.replication.recovery import Recovered, recover_generation
 from sybline.replication.segment import segment_name
-from sybline.replication.segment_writer import rewrite_tail
+from sybline.replication.segment_writer import adopt_tail
 from sybline.replication.storage_errors import BadImage, CorruptData, LogRangeError
 
 
@@ -54,7 +54,6 @@ class Installation:
         owner: CheckpointOwner,
         announced: Announced,
         *,
-        segment_bytes: int,
         adopt: Adopt,
         ended: Callable[["Installation"], None],
     ) -> None:
@@ -66,7 +65,6 @@ class Installation:
         self.path = path
         self._files = files
         self._owner = owner
-        self._segment_bytes = segment_bytes
         self._adopt = adopt
         self._ended = ended
         self._head = b""
@@ -178,7 +176,7 @@ class Installation:
                 f"checkpoint at {found.index} of term {found.term}, log until {recovered.terms.last}"
             )
         state = load_state(self._files, self.path / checkpoint_name(self.index), self._owner)
-        tail = rewrite_tail(self._files, recovered.index.tail, self._segment_bytes)
+        tail = adopt_tail(self._files, recovered.index.tail)
         return Verified(recovered, tail, state)
 
     def finish(self) -> bytes:

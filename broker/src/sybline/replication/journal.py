@@ -25,7 +25,7 @@ from sybline.replication.image import Image, ImageHeader
 from sybline.replication.install import Announced, Installation, Verified
 from sybline.replication.records import COMMAND, CONFIGURATION, NO_OP, Entry
 from sybline.replication.recovery import Recovered, list_generation, recover_generation
-from sybline.replication.segment_writer import rewrite_tail
+from sybline.replication.segment_writer import mend_tail
 from sybline.replication.segmented_log import JournalOptions, SegmentedLog, SyncBatch
 from sybline.replication.storage_errors import (
     BadImage,
@@ -125,7 +125,7 @@ class Journal(SegmentedLog):
             undo.callback(place.close)
             vote = VoteFile.open(place.files, place.vote_path, identity)
             undo.callback(vote.close)
-            start = _recover(place, vote, options)
+            start = _recover(place, vote)
             undo.callback(start.tail.close)
             journal = cls(start, options)
             undo.pop_all()
@@ -238,7 +238,9 @@ class Journal(SegmentedLog):
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                self._files.remove(path.with_name(path.name + ".tmp"))
+                temporary = path.with_name(path.name + ".tmp")
+                if self._files.exists(temporary):
+                    self._files.remove(temporary)
 
     def end_checkpoint(self, job: CheckpointJob, oldest_live: int | None) -> bool:
         """Count the checkpoint and remove what it makes unneeded; return whether it was written.
@@ -318,7 +320,7 @@ class Journal(SegmentedLog):
         self._installation = Installation(
             self._files, self._directory.generation(self._generation + 1), self._owner,
             Announced(index, term, total_bytes, image_id),
-            segment_bytes=self._options.segment_bytes, adopt=self._adopt, ended=self._install_ended,
+            adopt=self._adopt, ended=self._install_ended,
         )  # fmt: skip
         return self._installation
 
@@ -370,8 +372,11 @@ class Journal(SegmentedLog):
 
     # ------------------------------------------------------------------ hooks of the log
 
-    def _segment_named(self, sequence: int) -> None:
-        self._directory.save_current(Current(self._generation, sequence))
+    def _announce_segment(self, sequence: int) -> None:
+        self._directory.prepare_current(Current(self._generation, sequence))
+
+    def _segment_named(self) -> None:
+        self._directory.commit_current()
 
     def _cut_floor(self) -> int:
         job = self._checkpoint_job.index if self._checkpoint_job is not None else 0
@@ -382,7 +387,7 @@ def _owner(identity: Identity) -> CheckpointOwner:
     return CheckpointOwner(identity.cluster_hash, identity.group)
 
 
-def _recover(place: DataDirectory, vote: VoteFile, options: JournalOptions) -> _Start:
+def _recover(place: DataDirectory, vote: VoteFile) -> _Start:
     """Verify the generation in use, remove leftovers, and make its tail ready for writing."""
     current = place.load_current()
     path = place.generation(current.generation)
@@ -398,8 +403,10 @@ def _recover(place: DataDirectory, vote: VoteFile, options: JournalOptions) -> _
     older = [checkpoint_name(index) for index in names.checkpoints[:-1]]
     for name in names.leftovers + older:
         place.files.remove(path / name)
+    # A process that was killed may have left names that are seen but not durable.
+    place.files.sync_directory(path)
     segment = recovered.index.tail
-    tail = rewrite_tail(place.files, segment, options.segment_bytes)
     if segment.header.sequence != current.last_segment:
         place.save_current(Current(current.generation, segment.header.sequence))
+    tail = mend_tail(place.files, segment, recovered.tail_durable)
     return _Start(place, vote, current, recovered, tail)

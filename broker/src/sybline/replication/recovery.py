@@ -6,7 +6,7 @@ that is a write that was under way when the member stopped. All else that is bad
 
 import contextlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sybline.replication.checkpoint import (
@@ -34,6 +34,7 @@ from sybline.replication.segment import (
 from sybline.replication.storage_errors import CorruptData
 
 RESERVE_NAME = "reserve"
+NO_CHECKPOINT = CheckpointFacts(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Recovered:
 
     index: LogIndex
     terms: TermRuns
-    checkpoint: CheckpointFacts  # (0, 0, 0 bytes) when there is none yet
+    tail_durable: int  # length of the newest segment that had been synced for certain
+    checkpoint: CheckpointFacts = NO_CHECKPOINT
 
 
 def list_generation(files: Files, path: Path) -> GenerationNames:
@@ -105,7 +107,7 @@ def recover_generation(
     if names.checkpoints:
         newest = names.checkpoints[-1]
         checkpoint = _check_newest(files, path, owner, newest)
-        recovered = Recovered(recovered.index, recovered.terms, checkpoint)
+        recovered = replace(recovered, checkpoint=checkpoint)
     _check_together(path, recovered)
     return recovered
 
@@ -152,6 +154,7 @@ class _Replay:
         self._terms = TermRuns(0, 0)
         self._term = 0  # of the last entry
         self._tail_end = 0
+        self._promise = HEADER_BYTES  # the longest in the newest segment
 
     def load_segment(self, sequence: int) -> None:
         """Add the segment after the ones loaded so far."""
@@ -188,13 +191,16 @@ class _Replay:
 
     def _scan(self, file: File, segment: Segment) -> None:
         size = segment.length
+        self._promise = HEADER_BYTES
 
         def visit(kind: int, _entry_kind: int, index: int, term: int, offset: int) -> None:
             if kind == ENTRY:
                 self._add(segment, index, term, offset)
             elif kind == TRUNC:
                 self._truncate(segment, index, term, offset)
-            elif kind != BATCH or index > offset:
+            elif kind == BATCH and index <= offset:
+                self._promise = max(self._promise, index)
+            else:
                 raise CorruptData(segment.path, offset, "a record that makes no sense")
 
         seed = segment.header.seed
@@ -240,4 +246,4 @@ class _Replay:
                 tail.path, self._tail_end,
                 f"the file is cut off, it had been made {tail.header.allocated} bytes long",
             )  # fmt: skip
-        return Recovered(self._index, self._terms, CheckpointFacts(0, 0, 0))
+        return Recovered(self._index, self._terms, self._promise)

@@ -30,7 +30,9 @@ class SegmentHeader:
     first: int  # index that the next entry had when the segment began
     term_before: int  # term of the entry before `first`
     length_before: int  # valid bytes of the segment before; 0 for the first
-    allocated: int  # file length made durable at creation; 0: the disk was too full to reserve it
+    allocated: (
+        int  # file length made durable at creation; 0: nothing was reserved behind its records
+    )
     seed: int  # of the checksums of its records
 
     def encode(self) -> bytes:

@@ -22,7 +22,6 @@ from sybline.replication.records import (
     Entry,
     Record,
     Truncation,
-    encode_batch_mark,
     encode_records,
     record_bytes,
 )
@@ -93,7 +92,12 @@ class SegmentedLog(ABC):
         self._batch: SyncBatch | None = None
         self._recent.clear()
         self._writer = SegmentWriter(
-            self._files, tail, segment_bytes=self._options.segment_bytes, named=self._segment_named
+            self._files,
+            tail,
+            sequence=self._index.tail.header.sequence,
+            segment_bytes=self._options.segment_bytes,
+            announce=self._announce_segment,
+            named=self._segment_named,
         )
         self._writer.prepare_reserve(path)
 
@@ -103,8 +107,12 @@ class SegmentedLog(ABC):
         """Return the term this member is in: no entry may be of a later one."""
 
     @abstractmethod
-    def _segment_named(self, sequence: int) -> None:
-        """Remember durably that a segment exists. Called in the writing thread."""
+    def _announce_segment(self, sequence: int) -> None:
+        """Get ready to remember that this segment exists, so that it takes no space then. In the writing thread."""
+
+    @abstractmethod
+    def _segment_named(self) -> None:
+        """Remember durably that the announced segment exists. In the writing thread."""
 
     def _check_usable(self) -> None:
         if self._failed:
@@ -115,9 +123,7 @@ class SegmentedLog(ABC):
     def _close_log(self) -> None:
         """Mark the log whole, unless something is unwritten or has failed, and release the files."""
         if not self._failed and self._batch is None and not self._pending:
-            tail = self._index.tail
-            mark = encode_batch_mark(tail.header.seed, tail.length)
-            self._writer.append(tail.length, [mark])
+            self._writer.mark_durable(self._index.tail)
         self._writer.close()
         self._reader.close()
 
@@ -150,8 +156,18 @@ class SegmentedLog(ABC):
 
     @property
     def is_full(self) -> bool:
-        """Return whether the next segment could not be allocated: refuse proposals, go on voting."""
+        """Return whether the next segment could not be allocated: take no more publishes, go on voting."""
         return self._writer.is_full
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether allocated space is left for proposals.
+
+        Half of a segment is kept for what is under way and for the log's own entries.
+        """
+        tail, kept = self._index.tail, self._options.segment_bytes // 2
+        used = tail.length + self._pending_bytes + kept
+        return self._writer.has_reserve or used <= tail.header.allocated
 
     @property
     def pending_bytes(self) -> int:
@@ -302,7 +318,7 @@ class SegmentedLog(ABC):
         tail = self._index.tail
         starts = (
             tail.length > HEADER_BYTES
-            and tail.length + size > self._options.segment_bytes
+            and tail.length + size > tail.header.allocated
             and self._writer.has_reserve
         )
         if starts:
