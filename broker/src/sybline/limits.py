@@ -20,7 +20,7 @@ FETCH_AMOUNT_MAX: Final = 10_000  # larger values mean this one
 BATCH_IDS_MAX: Final = 10_000
 MESSAGE_ID_BYTES: Final = 16
 BATCH_MESSAGES_MAX: Final = 1 << 20  # what a position can number; 4 MiB hold fewer
-BATCH_KEYS_MAX: Final = 10_000  # distinct ones: so the entry of the largest request fits ENTRY_BYTES_MAX
+BATCH_KEYS_MAX: Final = 10_000  # distinct ones: so that its log entry fits ENTRY_BYTES_MAX
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 128
 
 # --- names (Z-2, wire §8) ---
@@ -63,7 +63,9 @@ POLL_REPORTS_MAX: Final = 100_000  # (queue, session) pairs whose last report a 
 REQUEST_ORIGIN_IDLE_MS: Final = 300_000  # > CALL_DEADLINE_S_MAX: no retry can come later
 EXPIRIES_PER_TICK_MAX: Final = 1_000  # bounds the work of one Tick command
 MOVES_PER_COMMAND_MAX: Final = 10_000  # redriven or unparked; a moved message costs a record
-REPLY_WEIGHT_MAX: Final = 1 << 18  # kept first replies a process (P-9): one each, plus one a delivery
+REPLY_WEIGHT_MAX: Final = (
+    1 << 18
+)  # kept first replies a process (P-9): one each, plus one a delivery
 REQUEST_ORIGINS_MAX: Final = 1_024  # processes with kept replies; each start of a member is one
 
 CALL_DEADLINE_S_DEFAULT: Final = 30.0  # C-4
@@ -91,6 +93,7 @@ FRAME_BYTES_MAX: Final = 8 * MIB  # one peer frame: an entry of a full request p
 ENTRY_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * KIB  # one log entry's payload
 APPEND_BYTES_MAX: Final = 1 * MIB  # entries per AppendEntries; a larger single entry travels alone
 APPEND_ENTRIES_MAX: Final = 1_000  # RAFT_BATCH_LIMIT
+GATHER_S: Final = 0.005  # proposals wait so long at most for what was appended before them
 WINDOW_ENTRIES_MAX: Final = 4_096  # in flight per follower
 WINDOW_BYTES_MAX: Final = 16 * MIB
 PEER_WRITE_BUFFER_BYTES_MAX: Final = 32 * MIB  # above it the peer counts as stalled
@@ -109,7 +112,9 @@ QUEUE_METRIC_SERIES_MAX: Final = 1_000
 
 # --- the HTTP listener: health and metrics ---
 HTTP_CONNECTIONS_MAX: Final = 64  # probes and scrapers; more are answered 503
-HTTP_KEEP_ALIVE_S: Final = 15  # whole seconds for the next request; a stuck one has twice as long at most
+HTTP_KEEP_ALIVE_S: Final = (
+    15  # whole seconds for the next request; a stuck one has twice as long at most
+)
 HTTP_STOP_S: Final = 2  # whole seconds, for answers under way
 
 # --- settings: what an operator may choose ---

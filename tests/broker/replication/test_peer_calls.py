@@ -47,11 +47,14 @@ class FakeNode:
         self.reads: list[Callable[[int | None], None]] = []
         self.links: list[tuple[str, int]] = []
         self.error: BaseException | None = None
+        self.is_news = True
+        self.is_gathering = False
 
-    def receive(self, peer: int, message: Message) -> None:
+    def receive(self, peer: int, message: Message) -> bool:
         if self.error is not None:
             raise self.error
         self.received.append((peer, message))
+        return self.is_news
 
     def propose(self, payload: bytes, refused: Callable[[bool], None]) -> None:
         self.appended.append((payload, refused))

@@ -25,7 +25,7 @@ class EntryBodies:
     __slots__ = ("_firsts", "_offsets", "_sizes", "bodies", "cost_bytes")
 
     def __init__(self, command: Enqueue) -> None:
-        self.bodies = command.bodies
+        self.bodies = bytes(command.bodies)
         self.cost_bytes = (
             len(command.bodies) + _ENTRY_OVERHEAD_BYTES + len(command.runs) * _RUN_OVERHEAD_BYTES
         )

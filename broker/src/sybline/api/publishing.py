@@ -50,7 +50,7 @@ class Publishing:
             call.caller,
             routing_keys,
             runs,
-            bodies,
+            memoryview(bodies),
             action is Action.SUBMIT_BATCHED_MESSAGES,
             key or "",
             b"" if key is None else content_digest(content),

@@ -45,7 +45,7 @@ def encode_request(origin: int, sequence: int, answered_below: int, command: Any
 
 def stamp(payload: bytes, now_ms: int) -> bytes:
     """Return the payload with the leader's log time."""
-    return _STAMP.pack(FORMAT_VERSION, now_ms) + payload[_STAMP.size :]
+    return b"".join((_STAMP.pack(FORMAT_VERSION, now_ms), memoryview(payload)[_STAMP.size :]))
 
 
 def decode_header(payload: bytes) -> Header:
@@ -61,7 +61,7 @@ def decode_header(payload: bytes) -> Header:
 
 
 def decode_command(payload: bytes) -> AnyCommand:
-    """Return the command.
+    """Return the command; its message bodies are a view of the payload.
 
     Raises:
         UnknownFormat: not a command this version knows.

@@ -34,7 +34,10 @@ class DurableCore(SyncObjCore):
         timing: Timing,
         start_sync: Background | None,
     ) -> None:
-        """`start_sync(run, done)`: call run() in another thread, then done() here; None: sync within the tick."""
+        """`start_sync(run, done)`: call run() in another thread, then done() here; a tick must follow if `has_work`.
+
+        None: sync within the tick.
+        """
         self.member = member
         self._voters = tuple(sorted(voters))
         self._others = tuple(v for v in self._voters if v != member)
@@ -88,7 +91,7 @@ class DurableCore(SyncObjCore):
             self._run_sync(batch)
             self._end_sync(batch)
         else:
-            self._start_sync(lambda: self._run_sync(batch), lambda: self._synced(batch))
+            self._start_sync(lambda: self._run_sync(batch), lambda: self._end_sync(batch))
 
     def _run_sync(self, batch: SyncBatch) -> None:
         try:
@@ -97,15 +100,11 @@ class DurableCore(SyncObjCore):
             raise FailStop(f"the log cannot be synced: {error}") from error
 
     def _end_sync(self, batch: SyncBatch) -> None:
+        """Release what waited for this sync; the next tick commits and begins the next one."""
         self._journal.end_sync(batch)
         self._syncing = None
         messages, self._held = self._held, []
         self._release(messages)
-
-    def _synced(self, batch: SyncBatch) -> None:
-        """The sync in the background is over: release what waited, commit, begin the next one."""
-        self._end_sync(batch)
-        self.run_tick()
 
     def _release(self, messages: list[tuple[int, RaftMessage]]) -> None:
         for peer, message in messages:

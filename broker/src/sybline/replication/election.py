@@ -80,7 +80,8 @@ class Elections(DurableCore):
             raise FailStop(f"two leaders in term {self.term}: {self.leader} and {peer}")
         if self.role_number != FOLLOWER:
             self._follow(self.term, peer)
-        self._set_leader(peer)
+        if self.leader is None:
+            self._set_leader(peer)
         self._prevotes = None
         self._leader_heard_s = now_s
         self._hurry_until_s = -math.inf

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from sybline import limits
 from sybline.clock import Clock
 from sybline.replication.background import Worker
 from sybline.replication.codec import encode_request
@@ -110,6 +111,7 @@ class Engine:
             send=self._send, clock=clock, rng=rng,
             timing=settings.timing, listener=self, start_sync=self._syncs.start,
             start_background=self._files.start, checkpoint=settings.checkpoint,
+            gather_s=limits.GATHER_S,
         )  # fmt: skip
         self._log_time = LogTime(clock)
         self._log_time.observe(self.state.machine.now_ms)
@@ -207,7 +209,8 @@ class Engine:
 
     def _synced(self) -> None:
         self._observer.fsync_seconds(self._syncs.seconds_taken)
-        self.turns.wake()
+        if self.node.has_work():
+            self.turns.wake()
 
     def _next_due_ms(self) -> int | None:
         return self.state.machine.next_due_ms()

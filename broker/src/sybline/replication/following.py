@@ -32,7 +32,8 @@ class Following(Elections):
         self._take_term(message.term)
         self._heard_leader(peer, now_s)
         reply = self._take_entries(message)
-        self._promise(peer, reply)
+        if not (message.is_silent and reply.ok):
+            self._promise(peer, reply)
 
     def _take_term(self, term: int) -> None:
         if term > self.term:
@@ -96,10 +97,12 @@ class Following(Elections):
             self._promise(peer, self._chunk_reply(message, 0, self.commit_index))
             return
         installation = self._installation_for(message)
-        if not self._verifying and message.offset == installation.received and message.data:
-            self._write_chunk(installation, message)
-        self._promise(peer, self._chunk_reply(message, installation.received, 0))
-        if installation.received == message.total and not self._verifying:
+        if installation is None:
+            self._promise(peer, self._chunk_reply(message, 0, 0))
+            return
+        wanted = self._take_chunk(installation, message)
+        self._promise(peer, self._chunk_reply(message, wanted, 0))
+        if wanted == message.total and not self._verifying:
             self._verify(peer, installation, message)
 
     def _chunk_reply(self, message: SnapshotChunk, offset: int, match: int) -> SnapshotReply:
@@ -107,24 +110,29 @@ class Following(Elections):
             self.term, message.index, message.image_id, offset, match, message.round
         )
 
-    def _installation_for(self, message: SnapshotChunk) -> Installation:
+    def _installation_for(self, message: SnapshotChunk) -> Installation | None:
+        """Return where the chunk belongs; None: not now, another image is being verified."""
         held = self._installation
-        if held is not None and (
-            self._verifying
-            or (held.image_id, held.index, held.total_bytes)
-            == (message.image_id, message.index, message.total)
-        ):
-            return held
+        if held is not None:
+            announced = (held.image_id, held.index, held.total_bytes)
+            if announced == (message.image_id, message.index, message.total):
+                return held
+            if self._verifying:
+                return None
         self._installation = self._journal.begin_install(
             message.index, message.index_term, message.total, message.image_id
         )
         return self._installation
 
-    def _write_chunk(self, installation: Installation, message: SnapshotChunk) -> None:
-        try:
-            installation.write(message.offset, message.data)
-        except BadImage:
-            self._drop_installation()
+    def _take_chunk(self, installation: Installation, message: SnapshotChunk) -> int:
+        """Take the next bytes and return the offset wanted next; 0 when they are not of the image announced."""
+        if not self._verifying and message.offset == installation.received and message.data:
+            try:
+                installation.write(message.offset, message.data)
+            except BadImage:
+                self._drop_installation()
+                return 0
+        return installation.received
 
     def _verify(self, peer: int, installation: Installation, message: SnapshotChunk) -> None:
         """Verify what was received, away from the loop if there is a thread, then take it over."""

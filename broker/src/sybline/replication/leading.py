@@ -90,7 +90,7 @@ class Leading(Following):
             self._send_entries(peer, progress, now_s)
             sent = True
         if not sent and (is_round or progress.commit_told < self.commit_index):
-            self._send_append(peer, progress, ())
+            self._send_append(peer, progress, (), is_silent=not is_round)
 
     def _send_entries(self, peer: int, progress: Progress, now_s: float) -> None:
         journal, first = self._journal, progress.next
@@ -102,15 +102,21 @@ class Leading(Following):
         if progress.mode is Mode.REPLICATE and entries:
             progress.sent(entries[-1].index, sum(len(e.payload) for e in entries), now_s)
 
-    def _send_append(self, peer: int, progress: Progress, entries: tuple[Entry, ...]) -> None:
+    def _send_append(
+        self,
+        peer: int,
+        progress: Progress,
+        entries: tuple[Entry, ...],
+        *,
+        is_silent: bool = False,
+    ) -> None:
         prev = progress.next - 1
         progress.commit_told = self.commit_index
-        self._post(
-            peer,
-            Append(
-                self.term, prev, self._journal.term(prev), self.commit_index, self._round, entries
-            ),
-        )
+        message = Append(
+            self.term, prev, self._journal.term(prev), self.commit_index, self._round, entries,
+            is_silent,
+        )  # fmt: skip
+        self._post(peer, message)
 
     def _send_chunk(self, peer: int, progress: Progress) -> None:
         image = progress.image
@@ -178,13 +184,15 @@ class Leading(Following):
         return progress
 
     # --- committing ---
-    def _advance(self) -> bool:
-        """Commit what a majority has on disk, this member included; return whether that is news."""
+    def _majority_index(self) -> int:
         durable = [p.match for p in self._progress.values()]
         if self.member in self._voters:
             durable.append(self._journal.durable)
-        index = rules.majority_index(durable, len(self._voters))
-        commit = self.commit_index
+        return rules.majority_index(durable, len(self._voters))
+
+    def _advance(self) -> bool:
+        """Commit what a majority has on disk, this member included; return whether that is news."""
+        index, commit = self._majority_index(), self.commit_index
         if index <= commit or not rules.may_commit(
             index, commit=commit, index_term=self._journal.term(index), term=self.term
         ):
@@ -206,6 +214,6 @@ class Leading(Following):
 
     def _push_transfer(self, peer: int) -> None:
         """Tell the target to campaign once it has everything."""
-        if self._transfer is not None and self._transfer[0] == peer:
-            if self._progress[peer].match == self._journal.last:
-                self._post(peer, TimeoutNow(self.term))
+        is_target = self._transfer is not None and self._transfer[0] == peer
+        if is_target and self._progress[peer].match == self._journal.last:
+            self._post(peer, TimeoutNow(self.term))

@@ -94,7 +94,8 @@ class Member:
         engine = self._working()
         answer: asyncio.Future[AnyReply] = asyncio.get_running_loop().create_future()
         sequence = engine.proposals.add(command, deadline_s=deadline_s, answer=answer)
-        engine.turns.wake()
+        if not engine.node.is_gathering:
+            engine.turns.wake()
         try:
             return await answer
         finally:

@@ -1,8 +1,8 @@
 """The messages between members and their bytes on the wire.
 
 Owns encoding and strict decoding: every length and number is checked, the indexes of entries are implied by `prev`,
-so a frame cannot hold a gap. Rules stand elsewhere. All numbers are little endian; member ids do not travel, a connection
-knows who is at its other end. Nothing is unpickled.
+so a frame cannot hold a gap. Rules stand elsewhere. All numbers are little endian; member ids do not travel, for a
+connection knows who is at its other end. Nothing is unpickled.
 """
 
 import struct
@@ -51,6 +51,7 @@ class Append(Struct, frozen=True):
     commit: int
     round: int  # heartbeat round, for read index
     entries: tuple[Entry, ...]
+    is_silent: bool = False  # news of the commit index alone: only a refusal is answered
 
 
 class AppendReply(Struct, frozen=True):
@@ -134,7 +135,7 @@ ClientMessage: TypeAlias = Propose | ProposeRefused | ReadIndexRequest | ReadInd
 Message: TypeAlias = RaftMessage | ClientMessage
 
 NOTE_BYTES_MAX: Final = 4 * limits.KIB
-_APPEND = struct.Struct("<QQQQQI")
+_APPEND = struct.Struct("<QQQQQI?")
 _ENTRY = struct.Struct("<IBQ")  # payload length, kind, term
 _CHUNK = struct.Struct("<QQQQQQQ")
 _READ = struct.Struct("<Q")
@@ -186,8 +187,8 @@ def encode(message: Message) -> tuple[int, bytes]:
             return kind, layout.pack(*fields)
 
 
-def decode(kind: int, body: bytes) -> Message:
-    """Return the message of a frame.
+def decode(kind: int, body: bytes | memoryview) -> Message:
+    """Return the message of a frame, which keeps nothing of a view.
 
     Raises:
         BadFrame: not a message of this version.
@@ -196,7 +197,7 @@ def decode(kind: int, body: bytes) -> Message:
         if kind == _APPEND_KIND:
             return _decode_append(body)
         if kind == _PROPOSE_KIND:
-            return Propose(body)
+            return Propose(bytes(body))
         if kind in _BY_KIND:
             layout, cls = _BY_KIND[kind]
             return cls(*layout.unpack(body))  # type: ignore[return-value]  # the table holds messages only
@@ -216,7 +217,7 @@ def _encode_append(message: Append) -> bytes:
     parts = [
         _APPEND.pack(
             message.term, message.prev, message.prev_term, message.commit, message.round,
-            len(message.entries),
+            len(message.entries), message.is_silent,
         )
     ]  # fmt: skip
     pack = _ENTRY.pack
@@ -227,8 +228,8 @@ def _encode_append(message: Append) -> bytes:
     return b"".join(parts)
 
 
-def _decode_append(body: bytes) -> Append:
-    term, prev, prev_term, commit, round_, count = _APPEND.unpack_from(body)
+def _decode_append(body: bytes | memoryview) -> Append:
+    term, prev, prev_term, commit, round_, count, is_silent = _APPEND.unpack_from(body)
     at, size, before = _APPEND.size, len(body), prev_term
     entries: list[Entry] = []
     unpack, head = _ENTRY.unpack_from, _ENTRY.size
@@ -238,22 +239,22 @@ def _decode_append(body: bytes) -> Append:
         if at + length > size or kind not in _ENTRY_KINDS or not before <= entry_term <= term:
             raise BadFrame(f"entry {index} of kind {kind} and term {entry_term}, {length} bytes")
         before = entry_term
-        entries.append(Entry(index, entry_term, kind, body[at : at + length]))
+        entries.append(Entry(index, entry_term, kind, bytes(body[at : at + length])))
         at += length
     if at != size:
         raise BadFrame(f"{size - at} bytes behind the last entry")
-    return Append(term, prev, prev_term, commit, round_, tuple(entries))
+    return Append(term, prev, prev_term, commit, round_, tuple(entries), is_silent)
 
 
-def _decode_chunk(body: bytes) -> SnapshotChunk:
+def _decode_chunk(body: bytes | memoryview) -> SnapshotChunk:
     term, index, index_term, image_id, total, offset, round_ = _CHUNK.unpack_from(body)
-    data = body[_CHUNK.size :]
+    data = bytes(body[_CHUNK.size :])
     if index == 0 or index_term > term or offset + len(data) > total:
         raise BadFrame(f"chunk at {offset} of {total} bytes, {len(data)} long, index {index}")
     return SnapshotChunk(term, index, index_term, image_id, total, offset, round_, data)
 
 
-def _note(body: bytes, at: int) -> bytes:
+def _note(body: bytes | memoryview, at: int) -> bytes:
     if len(body) - at > NOTE_BYTES_MAX:
         raise BadFrame(f"a note of {len(body) - at} bytes")
-    return body[at:]
+    return bytes(body[at:])

@@ -1,8 +1,8 @@
 """One member of a Raft group: a hardened `pysyncobj.SyncObj`, driven by ticks and messages (ADR-0001).
 
 Owns the order of work in a tick, proposals, application, linearizable reads, checkpoints and the view for status. The
-rules stand in `election`, `following` and `leading`; what waits for the disk in `durable_core`. One thread, the loop's, owns
-a node. A broken invariant or storage error is a `FailStop`.
+rules stand in `election`, `following` and `leading`; what waits for the disk in `durable_core`. One thread, the loop's,
+owns a node. A broken invariant or storage error is a `FailStop`.
 """
 
 import math
@@ -37,12 +37,14 @@ from sybline.replication.messages import (
     TimeoutNow,
     Vote,
 )
-from sybline.replication.quirks import FOLLOWER, LEADER, ROLE_NAMES
+from sybline.replication.progress import Mode
+from sybline.replication.quirks import FOLLOWER, LEADER, NOT_LEADER, QUEUE_FULL, ROLE_NAMES
 from sybline.replication.timing import Timing
 
 # After so much the loop turns: a long replay must not stop heartbeats.
 APPLY_ENTRIES_PER_TICK = 2_000
 APPLY_BYTES_PER_TICK = 4 * limits.MIB
+CHECKPOINT_RETRY_S = 5.0  # after one that found the disk full: each costs a dump of the state
 
 Refused = Callable[[bool], None]  # definitely not appended; called with whether it was overload
 ReadDone = Callable[[int | None], None]
@@ -84,7 +86,7 @@ class CheckpointDistance:
 class RaftNode(Leading):
     """See the module."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything a node has around it
         self,
         *,
         member: int,
@@ -99,13 +101,22 @@ class RaftNode(Leading):
         start_sync: Background | None = None,
         start_background: Background | None = None,
         checkpoint: CheckpointDistance | None = None,
+        gather_s: float = 0.0,
     ) -> None:
-        """Open at the journal's checkpoint; the rest of the log is applied as it is found to be committed."""
+        """Open at the journal's checkpoint; the rest of the log is applied as it is found to be committed.
+
+        `gather_s`: how long at most proposals wait for what was appended before them to be committed.
+        """
         self._listener = listener
         self._background = start_background
         self._checkpoint = checkpoint or CheckpointDistance()
         self._checkpoint_job: CheckpointJob | None = None
         self._bytes_since_checkpoint = 0
+        self._gather_s = gather_s
+        self._gathers_until_s = -math.inf
+        self._queued = 0  # proposals that wait to be taken
+        self.is_gathering = False  # a tick is planned that takes them, and what comes until then
+        self._checkpoint_not_before_s = -math.inf
         self._reads: list[tuple[int, int, ReadDone]] = []  # round and index needed
         self._told_leader: tuple[int | None, int] = (None, 0)
         super().__init__(
@@ -126,11 +137,28 @@ class RaftNode(Leading):
         if self.applied_index < self.commit_index:
             return 0.0
         due_s = self._heartbeat_due_s if self.role_number == LEADER else self._deadline_s
+        if self.is_gathering:
+            due_s = min(due_s, self._gathers_until_s)
         return max(0.0, due_s - now_s)
 
-    def receive(self, peer: int, message: RaftMessage) -> None:
-        """Take one message; a tick must follow."""
+    def receive(self, peer: int, message: RaftMessage) -> bool:
+        """Take one message and return whether a tick must follow; one too many does no harm."""
         self._guarded(lambda: self._port.deliver(peer, message))
+        return type(message) is not AppendReply or self.role_number != LEADER or self.has_work()
+
+    def has_work(self) -> bool:
+        """Return whether a tick would do something now; after many a sync and many an answer it would not."""
+        journal, commit = self._journal, self.commit_index
+        if self._syncing is None and (journal.has_pending or self._outbox):
+            return True
+        if self.applied_index < commit:
+            return True
+        if self.role_number != LEADER:
+            return False
+        if self._reads or self._majority_index() > commit:
+            return True
+        last = journal.last
+        return any(p.mode is not Mode.REPLICATE or p.next <= last for p in self._progress.values())
 
     def peer_connected(self, peer: int) -> None:
         """A connection to a peer opened: what is due to it is sent with the next tick."""
@@ -161,7 +189,9 @@ class RaftNode(Leading):
             self._check_leadership(now_s)
         elif now_s >= self._deadline_s:
             self._ask_for_prevotes(now_s)
-        self._take_commands()
+        if self.role_number == LEADER:
+            self._advance()  # first: the next entries carry the news, and proposals need gather no longer
+        self._take_commands(now_s)
         if self.role_number == LEADER:
             self._replicate(now_s)
         self._flush()
@@ -215,25 +245,40 @@ class RaftNode(Leading):
         """
         if not self.quorum_confirmed or self._transfer is not None:
             refused(False)
-        elif self._journal.is_full:
+        elif not self._journal.has_room:
             refused(True)
         else:
-            self._queue_command(payload, lambda _result, _error: refused(True))
+            self._queued += 1
+            self._queue_command(payload, lambda _result, error: refused(error == QUEUE_FULL))
 
-    def _take_commands(self) -> None:
-        """Append everything that was proposed since the last tick, in one piece."""
+    def _take_commands(self, now_s: float) -> None:
+        """Append everything that was proposed since the last time, in one piece.
+
+        Proposals wait for company while the last piece is under way, for each costs every member a message and a sync;
+        but never for long: neither a distant majority nor a slow disk may become the pace of the log.
+        """
         entries: list[Entry] = []
         index, term = self._journal.last, self.term
         takes = self.role_number == LEADER and self._transfer is None
+        self.is_gathering = (
+            takes
+            and self._queued > 0
+            and now_s < self._gathers_until_s
+            and index > self.commit_index
+        )
+        if self.is_gathering:
+            return
+        self._queued = 0
         while (queued := self._next_command()) is not None:
             payload, refused = queued
             if not takes:
-                refused(None, 0)
+                refused(None, NOT_LEADER)
                 continue
             index += 1
             entries.append(Entry(index, term, COMMAND, payload))
         if entries:
             self._journal.append(entries)
+            self._gathers_until_s = now_s + self._gather_s
 
     # --- applying ---
     def _apply(self) -> None:
@@ -292,7 +337,8 @@ class RaftNode(Leading):
         ):
             return
         is_free = self._checkpoint_job is None and index <= journal.durable
-        if is_free and index > journal.checkpoint_index:
+        is_time = self._now_s() >= self._checkpoint_not_before_s
+        if is_free and is_time and index > journal.checkpoint_index:
             self._begin_checkpoint(index)
 
     def _begin_checkpoint(self, index: int) -> None:
@@ -306,6 +352,8 @@ class RaftNode(Leading):
             self._checkpoint_job = None
             if self._journal.end_checkpoint(job, self._state.oldest_live_index()):
                 self._listener.checkpointed(index)
+            else:
+                self._checkpoint_not_before_s = self._now_s() + CHECKPOINT_RETRY_S
 
         self._start_background(run, done)
 

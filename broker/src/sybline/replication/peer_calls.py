@@ -167,7 +167,7 @@ class PeerCalls:
             self._move_route()
         self._wake()
 
-    def frame(self, peer: int, kind: int, body: bytes) -> None:
+    def frame(self, peer: int, kind: int, body: bytes | memoryview) -> None:
         """Take a frame.
 
         Raises:
@@ -177,19 +177,23 @@ class PeerCalls:
             return
         message = decode(kind, body)
         rejected: UnknownFormat | None = None
+        is_news = False
         with self._edge:
             try:
-                self._take(peer, message)
+                is_news = self._take(peer, message)
             except UnknownFormat as error:
                 rejected = error
         if rejected is not None:
             raise BadFrame(f"a command that cannot be read: {rejected}") from rejected
-        self._wake()
+        if is_news:
+            self._wake()
 
-    def _take(self, peer: int, message: Message) -> None:
+    def _take(self, peer: int, message: Message) -> bool:
+        """Act on a message and return whether a turn must follow."""
         match message:
             case Propose():
                 self._intake.forwarded(peer, message.payload)
+                return not self._node.is_gathering
             case ProposeRefused():
                 if message.origin == self._proposals.origin:
                     self._proposals.refused(message.sequence, overloaded=message.overloaded)
@@ -200,7 +204,8 @@ class PeerCalls:
             case DiskReport():
                 self._pressure.reported(peer, is_low=message.is_low)
             case _:
-                self._node.receive(peer, message)
+                return self._node.receive(peer, message)
+        return True
 
     # --- reads of other members ---
     def _confirm_for(self, peer: int, asked: ReadIndexRequest) -> None:

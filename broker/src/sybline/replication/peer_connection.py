@@ -19,7 +19,7 @@ from sybline.replication.handshake import (
 from sybline.replication.messages import BadFrame
 
 KEEPALIVE_KIND = 0
-RECEIVE_BUFFER_BYTES = 256 * limits.KIB
+RECEIVE_BUFFER_BYTES = limits.APPEND_BYTES_MAX + 64 * limits.KIB  # a full append and its framing
 FREE_BYTES_MIN = 16 * limits.KIB  # a read is offered at least this much room
 _LENGTH = struct.Struct("<I")
 _HEADER = struct.Struct("<IB")
@@ -34,8 +34,8 @@ class Owner(Protocol):
     def refused(self, connection: "PeerConnection", reason: str) -> None:
         """The opening failed; the connection closes itself."""
 
-    def frame(self, connection: "PeerConnection", kind: int, body: bytes) -> None:
-        """A frame arrived after the opening. Raises BadFrame."""
+    def frame(self, connection: "PeerConnection", kind: int, body: memoryview) -> None:
+        """A frame arrived after the opening; the view lasts for this call. Raises BadFrame."""
 
     def broken(self, connection: "PeerConnection", reason: str) -> None:
         """A frame could not be read; the connection closes itself."""
@@ -149,16 +149,16 @@ class PeerConnection(asyncio.BufferedProtocol):
                 return
             at = self._start + _LENGTH.size
             self._start = at + length
-            self._take(self._buffer[at], bytes(self._view[at + 1 : self._start]))
+            self._take(self._buffer[at], self._view[at + 1 : self._start])
         if self._start == self._end:
             self._reset_buffer()
 
-    def _take(self, kind: int, body: bytes) -> None:
+    def _take(self, kind: int, body: memoryview) -> None:
         if self.peer is not None:
             if kind != KEEPALIVE_KIND:
                 self._owner.frame(self, kind, body)
             return
-        self._send_opening(self._handshake.received(kind, body))
+        self._send_opening(self._handshake.received(kind, bytes(body)))
         if self._handshake.is_done:
             self.peer = self._handshake.peer
             self._frame_bytes_max = limits.FRAME_BYTES_MAX

@@ -1,12 +1,12 @@
 """Every private name of pysyncobj that we use or replace, and the guard that they are the ones we read.
 
-`SyncObjCore` is `pysyncobj.SyncObj` with its names translated to ours. SyncObj stays the object: its configuration, Node,
-Transport and Journal seams, its command queue, its state changes. What 0.3.17 does unsafely is overridden here or in
-`node.py` (ADR-0001). Another file of the library could call around an override without any error, hence the digest.
+`SyncObjCore` is `pysyncobj.SyncObj` with its names translated to ours. SyncObj stays the object: its configuration,
+Node, Transport and Journal seams, its command queue, its state changes. What 0.3.17 does unsafely is overridden here or
+in `node.py` (ADR-0001). Another file of the library could call around an override without any error, hence the digest.
 
 | name | what we do | why |
 | --- | --- | --- |
-| `_SyncObj__raftLog` | property over our journal, the constructor's is ignored | no fsync, no checksums, pickles (S5, S6, S20) |
+| `_SyncObj__raftLog` | our journal, the constructor's is ignored | no fsync, no checksums, pickles (S5, S6, S20) |
 | `_onTick` | replaced by `RaftNode` | commits and answers before anything is on disk |
 | `_SyncObj__onMessageReceived` | replaced by `RaftNode` | S1-S3, S9, S12, L1-L3 |
 | `_checkCommandsToApply` | replaced by `RaftNode` | forwards through pickles, answers that are not definite |
@@ -31,6 +31,7 @@ from sybline.replication.messages import RaftMessage
 CHECKED_VERSION = "0.3.17"
 CHECKED_SHA256 = "e8bdf06797085d734df86e24ab4802fe87893dff77268565ec036f7ad4a1cfe4"
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2  # the library's numbers
+QUEUE_FULL, NOT_LEADER = 1, 4  # of its FAIL_REASON
 ROLE_NAMES = {FOLLOWER: "follower", CANDIDATE: "candidate", LEADER: "leader"}
 
 
@@ -64,13 +65,17 @@ class _Port(Transport):
     def __init__(self, send: Callable[[int, RaftMessage], None]) -> None:
         super().__init__(None, None, None)
         self.send_to = send
+        self._nodes: dict[int, MemberNode] = {}
 
     def send(self, node: Node, message: RaftMessage) -> bool:
         self.send_to(int(node.id), message)
         return True
 
     def deliver(self, member: int, message: RaftMessage) -> None:
-        self._onMessageReceived(MemberNode(member), message)
+        node = self._nodes.get(member)
+        if node is None:
+            node = self._nodes[member] = MemberNode(member)
+        self._onMessageReceived(node, message)
 
     def addNode(self, node: Node) -> None:
         """Members change through the log, never through here."""

@@ -50,8 +50,8 @@ class Receiver(Protocol):
 
     def disconnected(self, peer: int) -> None: ...
 
-    def frame(self, peer: int, kind: int, body: bytes) -> None:
-        """Take a frame; raises BadFrame, which closes the connection."""
+    def frame(self, peer: int, kind: int, body: memoryview) -> None:
+        """Take a frame, which lasts for this call; raises BadFrame, which closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class PeerTransport:
         self._refusals_logged[reason] = now_s
         log.warning("peer_refused", address=connection.remote_address, reason=reason)
 
-    def frame(self, connection: PeerConnection, kind: int, body: bytes) -> None:
+    def frame(self, connection: PeerConnection, kind: int, body: memoryview) -> None:
         """Pass a frame on if it came over the connection that counts."""
         peer = connection.peer
         if peer is not None and self._live.get(peer) is connection:

@@ -15,9 +15,7 @@ EARLIER_S = 0.001  # a timer is set anew only if it would ring this much too lat
 class Turns:
     """Calls `run(now)` after every `wake` and at the time the last run returned (monotonic seconds)."""
 
-    def __init__(
-        self, *, clock: Clock, edge: FailStopEdge, run: Callable[[float], float]
-    ) -> None:
+    def __init__(self, *, clock: Clock, edge: FailStopEdge, run: Callable[[float], float]) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._edge = edge

@@ -58,7 +58,7 @@ class Enqueue(Command, frozen=True, tag=1):
     caller: Caller
     routing_keys: tuple[str, ...]  # distinct
     runs: tuple[EnqueueRun, ...]  # in request order
-    bodies: bytes  # all bodies, joined in request order
+    bodies: memoryview  # all bodies, joined in request order; once decoded, a view of the log entry
     batch: bool = False  # which permission counts: SubmitBatchedMessages or SubmitMessage
     idempotency_key: str = ""  # P-8; empty: none
     digest: bytes = b""  # SHA-256 over routing keys and bodies, only with an idempotency key
