@@ -161,13 +161,14 @@ class SegmentedLog(ABC):
 
     @property
     def has_room(self) -> bool:
-        """Return whether allocated space is left for proposals.
+        """Return whether proposals may be taken.
 
-        Half of a segment is kept for what is under way and for the log's own entries.
+        On a full disk, only into allocated space, half a segment of which is kept for what is under way and for the
+        log's own entries.
         """
         tail, kept = self._index.tail, self._options.segment_bytes // 2
         used = tail.length + self._pending_bytes + kept
-        return self._writer.has_reserve or used <= tail.header.allocated
+        return not self.is_full or used <= tail.header.allocated
 
     @property
     def pending_bytes(self) -> int:
