@@ -213,7 +213,6 @@ async def latency(bench: Bench) -> None:
 async def _publish_to_fetch(bench: Bench, publish_at: str, consume_at: str) -> list[float]:
     count = int(500 * bench.seconds)
     times: list[float] = []
-    acks: set[asyncio.Task[None]] = set()
 
     async def publish(client: Client, number: int, start: float) -> None:
         await asyncio.sleep(max(0.0, start + number / 500 - time.perf_counter()))
@@ -237,7 +236,6 @@ async def _publish_to_fetch(bench: Bench, publish_at: str, consume_at: str) -> l
                 consume_all(consumer), *(publish(publisher, n, start) for n in range(count))
             )
     finally:
-        await asyncio.gather(*acks)
         await publisher.close()
         await consumer.close()
     return times
