@@ -62,8 +62,9 @@ unit: sync  ## tests without processes: unit, property, replay, simulation
 integration: sync  ## tests with real processes on loopback
 	$(BIN)/pytest -m integration --durations=10
 
-sim: sync  ## simulator: N=runs (default 1000), SEED=one seed to reproduce, CONFIG=name
-	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED) --runs 1,--runs $(or $(N),1000)) $(if $(CONFIG),--config $(CONFIG))
+sim: sync  ## simulator: N=runs (default 1000), SEED=one seed to reproduce, CONFIG=name, JOBS=n
+	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED) --runs 1,--runs $(or $(N),1000)) $(if $(CONFIG),--config $(CONFIG)) \
+	  $(if $(VIRTUAL_S),--seconds $(VIRTUAL_S)) $(if $(JOBS),--jobs $(JOBS))
 
 mutations: sync  ## switch off each safety rule and see that the simulator finds it
 	$(BIN)/python -m tests.simulation.mutations

@@ -109,7 +109,8 @@ class BrokerClients:
         host, wire = self._host, _Wire(self._host)
         self._node = node
         self._log_time = LogTime(host.clock)
-        self._log_time.observe(self.state.machine.now_ms)
+        self._log_time.follow(self.state.machine.now_ms)
+        self._is_stamped = False
         self._intake = Intake(
             append=node.propose, stamp_ms=self._log_time.stamp_ms,
             refuse=partial(send_refusal, wire), counters=self._counters,
@@ -212,6 +213,7 @@ class BrokerClients:
         self._history.applied(self._host.member, index, tag)
         forgotten = isinstance(reply, Refused) and reply.reason is Reason.REPLY_FORGOTTEN
         self._history.replied(tag, reply, forgotten=forgotten)
+        self._is_stamped = True
         if origin == self._proposals.origin:
             self._proposals.applied(sequence, reply)
         else:
@@ -222,11 +224,14 @@ class BrokerClients:
         self._calls.leader_changed(leader)
 
     def applied(self, index: int) -> None:
-        self._log_time.observe(self.state.machine.now_ms)
+        if self._is_stamped and self._calls.leader != self._node.member:
+            self._log_time.follow(self.state.machine.now_ms)
+        self._is_stamped = False
         self._reads.applied(index)
 
     def installed(self) -> None:
         self._history.totals["installs"] += 1
+        self._is_stamped = True
         self._proposals.restored(self.state.machine.reply_to)
         self.applied(self._node.applied_index)
 

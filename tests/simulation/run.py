@@ -20,7 +20,7 @@ REPORTED = (
     "crashes in file operations", "stopped for the disk", "checkpoints", "installs", "cuts", "repeats",
     "connections", "frames",
 )  # fmt: skip
-Work = tuple[str, int]
+Work = tuple[str, int, float | None]  # configuration, seed, seconds
 
 
 @dataclass
@@ -59,16 +59,16 @@ class Sums:
         )
 
 
-def work_of(names: list[str], seed: int, runs: int) -> Iterator[Work]:
+def work_of(names: list[str], seed: int, runs: int, seconds: float | None) -> Iterator[Work]:
     """Yield configurations in turns, each with its own rising seeds."""
     for number in range(runs):
-        yield names[number % len(names)], seed + number // len(names)
+        yield names[number % len(names)], seed + number // len(names), seconds
 
 
 def run_one(work: Work) -> Result:
     """Run one configuration with one seed."""
-    name, seed = work
-    outcome = simulate(name, seed)
+    name, seed, seconds = work
+    outcome = simulate(name, seed, seconds)
     violation = None if outcome.violation is None else str(outcome.violation)
     return Result(name, seed, violation, dict(outcome.totals), outcome.virtual_s)
 
@@ -83,9 +83,11 @@ def results_of(work: Iterator[Work], jobs: int) -> Iterator[Result]:
         yield from pool.map(run_one, work, chunksize=8)
 
 
-def report(result: Result) -> None:
+def report(result: Result, seconds: float | None) -> None:
     """Tell about a violation and how to see it again."""
     command = f"make sim SEED={result.seed} CONFIG={result.name}"
+    if seconds is not None:
+        command += f" VIRTUAL_S={seconds:g}"
     print(
         f"VIOLATION {result.name}, seed {result.seed}: {result.violation}\n  again: {command}",
         flush=True,
@@ -100,6 +102,7 @@ def main() -> int:
     parser.add_argument(
         "--config", default="all", help=f"all, or one of: {', '.join(CONFIGURATIONS)}"
     )
+    parser.add_argument("--seconds", type=float, help="virtual seconds under faults in each run")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="write the totals to this file as well")
     arguments = parser.parse_args()
@@ -108,10 +111,12 @@ def main() -> int:
     names = list(CONFIGURATIONS) if arguments.config == "all" else [arguments.config]
     runs = max(arguments.runs, len(names)) if arguments.config == "all" else arguments.runs
     sums, shown_s = Sums(), time.monotonic()
-    for result in results_of(work_of(names, arguments.seed, runs), arguments.jobs):
+    for result in results_of(
+        work_of(names, arguments.seed, runs, arguments.seconds), arguments.jobs
+    ):
         sums.add(result)
         if result.violation is not None:
-            report(result)
+            report(result, arguments.seconds)
         if time.monotonic() - shown_s > PROGRESS_S:
             shown_s = time.monotonic()
             print(sums.line(), flush=True)

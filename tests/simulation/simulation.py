@@ -5,7 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest import mock
 
 from sybline import limits
@@ -205,9 +205,14 @@ def small_bounds(bounds: dict[str, int]) -> Iterator[None]:
         yield
 
 
-def simulate(name: str, seed: int) -> Outcome:
-    """Run a configuration with a seed; equal arguments give equal outcomes in every process."""
+def simulate(name: str, seed: int, seconds: float | None = None) -> Outcome:
+    """Run a configuration with a seed; equal arguments give equal outcomes in every process.
+
+    `seconds`: of virtual time under faults, instead of the configuration's own.
+    """
     configuration = CONFIGURATIONS[name]
+    if seconds is not None:
+        configuration = replace(configuration, seconds=seconds)
     with small_bounds(configuration.bounds):
         simulation = Simulation(configuration, f"{name} {seed}")
         outcome = simulation.outcome

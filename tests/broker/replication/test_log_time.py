@@ -39,29 +39,43 @@ def test_steps_of_the_wall_clock_do_not_move_log_time() -> None:
 def test_a_new_leader_goes_on_from_the_last_stamp_it_applied() -> None:
     clock = Hands(wall_ms=5)
     log_time = LogTime(clock)
-    log_time.observe(1_000_000)
+    log_time.follow(1_000_000)
     assert log_time.stamp_ms() == 1_000_000
 
 
 def test_a_new_leader_counts_the_quiet_time_since_the_last_stamp() -> None:
     clock = Hands()
     log_time = LogTime(clock)
-    log_time.observe(1_000_000)
+    log_time.follow(1_000_000)
     clock.monotonic += 60
     assert log_time.stamp_ms() == 1_060_000
 
 
-def test_entries_of_the_old_leader_applied_late_move_the_clock_on_never_back() -> None:
+def test_a_follower_follows_the_leader_also_when_that_is_behind_its_own_estimate() -> None:
     clock = Hands()
     log_time = LogTime(clock)
-    log_time.observe(1_000)
+    log_time.follow(1_000)
     clock.monotonic += 1
-    log_time.observe(1_500)
-    assert log_time.stamp_ms() == 2_000
-    log_time.observe(9_000)
-    assert log_time.stamp_ms() == 9_000
+    log_time.follow(1_500)
+    assert log_time.now_ms() == 1_500
     clock.monotonic += 0.25
-    assert log_time.stamp_ms() == 9_250
+    assert log_time.stamp_ms() == 1_750
+
+
+def test_no_chain_of_leaders_shortens_a_lease() -> None:
+    """Two followers apply at different delays; a lease granted by the slower one must last under the quicker one."""
+    clock = Hands()
+    first, slow, quick = LogTime(clock), LogTime(clock), LogTime(clock)
+    stamp = first.stamp_ms()
+    quick.follow(stamp)
+    clock.monotonic += 0.1
+    slow.follow(stamp)
+    granted, granted_s = slow.stamp_ms(), clock.monotonic  # the slow one leads now
+    quick.follow(granted)
+    clock.monotonic = granted_s + 4.999
+    assert quick.stamp_ms() < granted + 5_000
+    clock.monotonic = granted_s + 5.0
+    assert quick.stamp_ms() == granted + 5_000
 
 
 class Ticker:

@@ -114,7 +114,8 @@ class Engine:
             gather_s=limits.GATHER_S,
         )  # fmt: skip
         self._log_time = LogTime(clock)
-        self._log_time.observe(self.state.machine.now_ms)
+        self._log_time.follow(self.state.machine.now_ms)
+        self._is_stamped = False  # an entry with log time was applied since `applied` looked
         self._ticks = TickSource(next_due_ms=self._next_due_ms, propose=self._propose_tick)
         self._intake = Intake(
             append=self.node.propose, stamp_ms=self._log_time.stamp_ms,
@@ -221,6 +222,7 @@ class Engine:
 
     def _replied(self, origin: int, sequence: int, reply: AnyReply) -> None:
         """Take the reply of an entry that was applied: it is somebody's here, or a peer's, or a Tick's."""
+        self._is_stamped = True
         if origin == self.proposals.origin:
             self.proposals.applied(sequence, reply)
         elif origin == TICK_ORIGIN:
@@ -252,13 +254,16 @@ class Engine:
 
     def applied(self, index: int) -> None:
         """Serve the reads that waited for this."""
-        self._log_time.observe(self.state.machine.now_ms)
+        if self._is_stamped and self.leader != self.node.member:  # or it led only from here on
+            self._log_time.follow(self.state.machine.now_ms)
+        self._is_stamped = False
         self.reads.applied(index)
 
     def installed(self) -> None:
         """Answer whom the leader's checkpoint has an answer for: entries were skipped."""
         log.info("checkpoint_installed", index=self.node.applied_index)
         self._counters.snapshots_installed += 1
+        self._is_stamped = True
         self.proposals.restored(self.state.machine.reply_to)
         self.applied(self.node.applied_index)
 

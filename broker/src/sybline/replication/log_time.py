@@ -1,9 +1,10 @@
 """The clock of the log (L-8): what the leader stamps on entries, and when it proposes a Tick.
 
 Log time never goes back and never follows a step of a wall clock. The wall clock is read once in the life of a cluster,
-for the very first stamp. Every member keeps the estimate going while it follows: the newest stamp it has applied plus
-its own monotonic time since then. So a new leader continues where the last one was, without the minutes in which
-nothing was stamped, and never ahead of what the old leader would have stamped.
+for the very first stamp. A follower's estimate is the newest stamp it has applied plus its own monotonic time since it
+applied it: always behind the leader's clock, for it applies after the leader stamped. So a new leader continues where
+the last one was, without the minutes in which nothing was stamped, and never ahead: a lease that one leader granted is
+not shortened by the next one.
 """
 
 from collections.abc import Callable
@@ -27,10 +28,12 @@ class LogTime:
         self._base_ms = 0  # 0: nothing was ever stamped
         self._since_s = 0.0
 
-    def observe(self, applied_ms: Milliseconds) -> None:
-        """Take note of the state's log time; the estimate is never behind it."""
-        if applied_ms > self._base_ms and applied_ms > self.now_ms():
-            self._start(applied_ms)
+    def follow(self, stamped_ms: Milliseconds) -> None:
+        """Go on from the newest stamp, on an entry that was just applied, also when that is behind the estimate.
+
+        Not for a leader: its own stamps come back later than it made them, and its clock would run slow.
+        """
+        self._start(stamped_ms)
 
     def now_ms(self) -> Milliseconds:
         """Return the estimate, 0 before anything was stamped."""

@@ -63,9 +63,11 @@ class VoteFile:
             if any(slot[0] == number and slot[1] != vote for slot in sound):
                 raise CorruptData(path, 0, "the slots of term and vote contradict each other")
             opened = cls(file, path, identity, number, vote)
-            worse = 0 if slots[0] != (number, vote) else 1
-            opened._write(worse)  # first the slot that may be damaged, so that one is always whole
-            opened._write(1 - worse)
+            # A damaged slot first: then the other one is durable. Else the newest first: after a failed sync it may be
+            # in the page cache only, and the older one, which is durable, must stay until it is not.
+            first = slots.index(None) if None in slots else slots.index((number, vote))
+            opened._write(first)
+            opened._write(1 - first)
             undo.pop_all()
         return opened
 

@@ -62,6 +62,7 @@ class Metrics:
         self._login_failures = 0
         self._build = label_text(version=version("sybline"), python=platform.python_version())
         self._log_time = LogTime(self._clock)  # how old messages get while nothing is applied
+        self._stamp_seen_ms = 0
         self._member: MetricsSource | None = None
         self._process = _build_process_registry()
 
@@ -127,7 +128,9 @@ class Metrics:
     def _write_member(self, member: MetricsSource) -> list[str]:
         machine = member.machine
         queues = list(machine.queue_stats())
-        self._log_time.observe(machine.now_ms)
+        if machine.now_ms != self._stamp_seen_ms:
+            self._stamp_seen_ms = machine.now_ms
+            self._log_time.follow(machine.now_ms)
         return [
             write_member(member),
             write_clients(machine, queues),
