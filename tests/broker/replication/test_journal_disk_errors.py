@@ -378,3 +378,24 @@ def test_a_read_error_is_an_error_and_not_an_empty_log() -> None:
     disk.crash(power=False)
     assert journal_on(disk).last == 1
     assert disk.exists(Path("/data/IDENTITY"))
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+@pytest.mark.parametrize("seed", range(30))
+def test_a_vote_whose_sync_failed_and_a_power_loss_in_the_next_start_leave_one_whole_vote(
+    seed: int, step: int
+) -> None:
+    disk = SimulatedDisk(random.Random(seed))
+    journal = opened(disk)
+    disk.faults = Faults(sync_error=1.0)
+    with pytest.raises(OSError, match="input/output error"):
+        journal.set_vote(2, 3)
+    disk.faults = Faults()
+    disk.crash(power=False)  # the page cache still shows what never reached the disk
+    disk.crash_at = disk.steps + step
+    with contextlib.suppress(Crashed):
+        journal_on(disk)
+    disk.crash_at = None
+    disk.crash(power=True)
+    journal = journal_on(disk)
+    assert (journal.current_term, journal.voted_for) in ((1, 1), (2, 3))
