@@ -5,7 +5,6 @@ here is built once and passed on through constructors; no other module knows all
 """
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from sybline.config.settings import AdminSection, Settings
 from sybline.errors import FailStop, SyblineError
 from sybline.http.app import build_app
 from sybline.http.server import HttpServer
+from sybline.process_memory import settle_memory
 from sybline.replication.identity import Identity
 from sybline.replication.journal import CorruptData, DirectoryInUse
 from sybline.replication.member import Member, MemberSettings
@@ -38,7 +38,6 @@ log = structlog.get_logger(__name__)
 
 BOOTSTRAP_POLL_S = 0.05  # how often a member looks whether the first administrator is there
 BOOTSTRAP_PROPOSAL_S = 10.0
-GC_THRESHOLDS = (10_000, 20, 50)  # the standard ones cost a publish a fifth of its time
 DEVELOPMENT_PASSWORD = "sybline"  # noqa: S105 - the settings demand another one outside development
 INTERRUPTED_EXIT_CODE = 143  # a second SIGTERM: as safe as a crash
 
@@ -197,7 +196,7 @@ async def run(settings: Settings) -> int:
     with _reported():
         broker = Broker(settings)
         await broker.start()
-    _calm_collector()
+    settle_memory()
     becoming_ready = asyncio.create_task(broker.become_ready())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({becoming_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -209,13 +208,6 @@ async def run(settings: Settings) -> int:
     await stopping
     await broker.stop()
     return 0
-
-
-def _calm_collector() -> None:
-    """Look for cycles less often, and never again among what the start has built."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _interrupt(stop: asyncio.Event) -> None:
