@@ -5,11 +5,13 @@ Time stands still, so nobody acts but when told to; a message travels only when 
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from unittest import mock
 
 from sybline import limits
+from sybline.replication.checkpoint import checkpoint_name
 from sybline.replication.identity import Identity
-from sybline.replication.journal import Journal
+from sybline.replication.journal import COMMAND, Entry, Journal
 from sybline.replication.messages import decode, encode
 from sybline.replication.node import CheckpointDistance
 from tests.simulation.checker import Checker
@@ -20,6 +22,7 @@ from tests.simulation.events import Action, Events, HostClock
 from tests.simulation.host import CLUSTER, ROOT
 from tests.simulation.network import Frame
 from tests.simulation.tags import TAG, Tags
+from tests.simulation.violation import Violation
 from tests.simulation.watched import Hasty, WatchedJournal
 
 MEMBERS = (1, 2, 3, 4, 5)
@@ -247,10 +250,39 @@ def two_images() -> None:
     assert stage.nodes[5].commit_index == stage.nodes[2].commit_index
 
 
+def log_dropped() -> None:
+    """Whenever a segment is removed, the platter has the name of the checkpoint that makes it unneeded.
+
+    Asked of the platter at that moment: names reach the simulated disk in order, so no power loss would show it.
+    """
+    disk = SimulatedDisk(random.Random(1))
+    journal = Journal.open(ROOT, cluster_id=CLUSTER, member=1, files=disk, options=SMALL)
+    journal.set_vote(1, 1)
+    removed: list[str] = []
+
+    def look(step: str) -> None:
+        path = Path(step.removeprefix("remove "))
+        if step.startswith("remove ") and path.name.startswith("log-"):
+            removed.append(path.name)
+            if checkpoint_name(journal.checkpoint_index) not in disk.durable_files(path.parent):
+                raise Violation("checkpoint not durable", f"{path.name} is removed")
+
+    disk.before_step = look
+    for _ in range(3):
+        for _ in range(60):
+            journal.append([Entry(journal.last + 1, 1, COMMAND, bytes(200))])
+            journal.sync()
+        job = journal.begin_checkpoint(journal.last, b"state")
+        journal.run_checkpoint(job)
+        assert journal.end_checkpoint(job, None)
+    assert removed, "nothing was dropped"
+
+
 SCHEDULES: dict[str, Callable[[], None]] = {
     "figure 8": figure_8,
     "late answer": late_answer,
     "image behind the log": image_behind_the_log,
     "image behind the state": image_behind_the_state,
     "two images": two_images,
+    "log dropped": log_dropped,
 }
