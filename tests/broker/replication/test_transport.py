@@ -263,18 +263,37 @@ async def test_the_newest_connection_of_a_peer_counts(ports: dict[int, int]) -> 
 async def test_too_many_open_files_do_not_end_the_listener(
     ports: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]
+    accept, failures = socket.socket.accept, [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]
 
-    async def failing(listener: socket.socket) -> tuple[socket.socket, object]:
+    def failing(listener: socket.socket) -> tuple[socket.socket, object]:
         if failures:
             raise OSError(failures.pop(), "no more")
-        return await accept(listener)
+        return accept(listener)
 
-    monkeypatch.setattr(loop, "sock_accept", failing)
+    monkeypatch.setattr(socket.socket, "accept", failing)
     async with listening(1, ports) as one, listening(3, ports) as three:
         await connected(one, three)
     assert one.counters.peer_accept_errors + three.counters.peer_accept_errors == 3
+
+
+async def test_a_connection_accepted_while_the_member_stops_is_closed(
+    ports: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, accepted = socket.socket.accept, []
+
+    def noted(listener: socket.socket) -> tuple[socket.socket, object]:
+        connection, address = accept(listener)
+        accepted.append(connection)
+        stopping.append(asyncio.ensure_future(one.transport.stop()))  # before it is looked at
+        return connection, address
+
+    stopping: list[asyncio.Future[None]] = []
+    async with listening(1, ports) as one:
+        monkeypatch.setattr(socket.socket, "accept", noted)
+        with socket.create_connection(("127.0.0.1", ports[1]), timeout=DEADLINE_S):
+            await until(lambda: bool(accepted), "accepted")
+            await asyncio.gather(*stopping)
+            assert [connection.fileno() for connection in accepted] == [-1]
 
 
 async def test_a_connection_without_traffic_is_kept_and_a_dead_one_is_not(

@@ -8,18 +8,19 @@ Frame: u32 length of the rest (little endian), u8 kind, body. Kind 0 with an emp
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from sybline import limits
+from sybline.replication.acceptor import Acceptor, listen
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.handshake import NONCE_BYTES, Handshake
 from sybline.replication.identity import Identity
@@ -36,9 +37,7 @@ SILENT_CHECKS_MAX = 4  # a peer that was silent for so many checks in a row is c
 REDIAL_S_FIRST = 0.1
 REDIAL_S_MAX = 1.0
 REDIAL_FACTOR = 1.6
-ACCEPT_RETRY_S = 0.2
 OPENINGS_MAX = 64  # connections that have not proved who they are yet
-LISTEN_BACKLOG = 64
 REFUSAL_LOG_INTERVAL_S = 10.0  # the same refusal is logged at most this often …
 REFUSAL_LOG_ENTRIES_MAX = 256  # … for so many different ones
 
@@ -89,7 +88,8 @@ class PeerTransport:
         self._openings: dict[PeerConnection, asyncio.TimerHandle] = {}
         self._unflushed: set[PeerConnection] = set()
         self._flush_handle: asyncio.Handle | None = None
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
+        self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._refusals_logged: dict[str, float] = {}
         self._is_stopping = False
@@ -97,8 +97,8 @@ class PeerTransport:
     @property
     def port(self) -> int:
         """Return the port it listens on."""
-        assert self._listener is not None
-        return int(self._listener.getsockname()[1])
+        assert self._acceptor is not None
+        return self._acceptor.port
 
     def is_connected(self, peer: int) -> bool:
         connection = self._live.get(peer)
@@ -117,8 +117,10 @@ class PeerTransport:
         """
         self._receiver = receiver
         loop = asyncio.get_running_loop()
-        self._listener = await loop.run_in_executor(None, self._listen)
-        self._tasks.append(self._edge.spawn(self._accept(self._listener)))
+        listener = await loop.run_in_executor(
+            None, listen, self._settings.listen_host, self._settings.listen_port
+        )
+        self._acceptor = Acceptor(listener, accepted=self._accepted, failed=self._accept_failed)
         self._tasks.append(self._edge.spawn(self._check_all()))
         for peer in sorted(p for p in self._peers if p < self._settings.identity.member):
             self._tasks.append(self._edge.spawn(self._dial(peer)))
@@ -127,11 +129,12 @@ class PeerTransport:
         """Send what is queued, close everything."""
         self._is_stopping = True
         self.flush()
-        for task in self._tasks:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        tasks = [*self._tasks, *self._accepting]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
         closing = [*self._live.values(), *self._openings]
         for connection in closing:
             connection.close()
@@ -223,44 +226,30 @@ class PeerTransport:
             self._receiver.disconnected(peer)
 
     # --- listening ---
-    def _listen(self) -> socket.socket:
-        settings = self._settings
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.listen_host, settings.listen_port,
-            type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
-        )[0]  # fmt: skip
-        with contextlib.ExitStack() as undo:
-            listener = undo.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            try:
-                listener.bind(address)
-            except OSError as error:
-                where = f"{settings.listen_host} port {settings.listen_port}"
-                text = f"cannot listen for members on {where}: {error.strerror}"
-                raise OSError(error.errno, text) from error
-            listener.listen(LISTEN_BACKLOG)
-            undo.pop_all()
-        return listener
+    def _accepted(self, accepted: socket.socket) -> None:
+        if len(self._openings) >= OPENINGS_MAX:
+            accepted.close()
+            return
+        task = self._edge.spawn(self._open(accepted))
+        self._accepting.add(task)
+        task.add_done_callback(partial(self._opened_or_not, accepted))
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Accept for ever: an error, such as too many open files, does not end the listener."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                self._counters.peer_accept_errors += 1
-                log.warning("peer_accept_failed", error=str(error))
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            if len(self._openings) >= OPENINGS_MAX:
-                accepted.close()
-                continue
-            with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(
-                    lambda: self._new_connection(None), accepted, ssl=self._settings.server_tls
-                )
+    async def _open(self, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._new_connection(None), accepted, ssl=self._settings.server_tls
+            )
+        except OSError:  # gone again, or no TLS
+            accepted.close()
+
+    def _opened_or_not(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._accepting.discard(task)
+        if task.cancelled():  # perhaps before its first step
+            accepted.close()
+
+    def _accept_failed(self, error: OSError) -> None:
+        self._counters.peer_accept_errors += 1
+        log.warning("peer_accept_failed", error=str(error))
 
     # --- dialling ---
     async def _dial(self, peer: int) -> None:
