@@ -7,35 +7,50 @@ here is built once and passed on through constructors; no other module knows all
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from sybline import limits
-from sybline.api.parts import ApiParts
+from sybline.addresses import split_address
+from sybline.api.parts import ApiParts, MemberFacts
 from sybline.api.polls import PollMemory
 from sybline.api.server import ApiServer
 from sybline.auth.first_admin import load_or_create_password_file
 from sybline.auth.passwords import PasswordHasher
 from sybline.auth.throttle import LoginThrottle
-from sybline.clock import SystemClock
-from sybline.config.settings import AdminSection, Settings
+from sybline.clock import Clock, SystemClock
+from sybline.config.settings import AdminSection, LimitsSection, Settings
+from sybline.config.tls_paths import client_files, peer_files
 from sybline.errors import FailStop, SyblineError
 from sybline.http.app import build_app
 from sybline.http.server import HttpServer
-from sybline.process_memory import settle_memory
-from sybline.replication.identity import Identity
-from sybline.replication.journal import CorruptData, DirectoryInUse
+from sybline.process_files import raise_open_files_limit
+from sybline.process_memory import settle_memory, usable_bytes
+from sybline.replication.fail_stop import end_process
+from sybline.replication.files import DISK_ERRORS
+from sybline.replication.journal import CorruptData, DirectoryInUse, JournalOptions
 from sybline.replication.member import Member, MemberSettings
 from sybline.replication.node import CheckpointDistance
+from sybline.replication.pressure import Marks
+from sybline.replication.storage_errors import DISK_ADVICE
 from sybline.replication.timing import Timing
 from sybline.state_machine.commands import BootstrapAdmin
 from sybline.telemetry.metrics import Metrics
+from sybline.tls.files import BadMaterial
+
+if TYPE_CHECKING:
+    from sybline.tls.member_tls import MemberTls
 
 log = structlog.get_logger(__name__)
 
+SEED_ID = 1  # of the member that begins a cluster alone; all others draw theirs
 BOOTSTRAP_POLL_S = 0.05  # how often a member looks whether the first administrator is there
 BOOTSTRAP_PROPOSAL_S = 10.0
 DEVELOPMENT_PASSWORD = "sybline"  # noqa: S105 - the settings demand another one outside development
@@ -50,28 +65,42 @@ class Broker:
     """One member: its log, its listeners, and whether it serves. The HTTP listener asks it for its health."""
 
     def __init__(self, settings: Settings) -> None:
+        """Put the parts together; certificates are read now.
+
+        Raises:
+            BadMaterial: they cannot be used.
+        """
         self._settings = settings
         self._clock = SystemClock()
         self._metrics = Metrics(clock=self._clock)
+        self._tls = _load_tls(settings, self._clock)
         self._hasher = PasswordHasher(pepper=settings.passwords.pepper.get_secret_value().encode())
         polls = PollMemory(self._clock)
         self._member = Member(
-            _member_settings(settings),
+            _member_settings(settings, self._tls),
             clock=self._clock,
             on_note=polls.on_note,
             observer=self._metrics,
         )
         self._metrics.watch(self._member)
+        if self._tls is not None:
+            self._metrics.watch_tls(self._tls.stores)
         self._api = ApiServer(
             self._api_parts(polls),
             host=settings.listen.host,
             port=settings.listen.grpc_port,
             reflection=settings.grpc.reflection,
+            credentials=None if self._tls is None else self._tls.grpc_credentials(),
         )
         self._http = HttpServer(
-            build_app(metrics=self._metrics, health=self),
+            build_app(
+                metrics=self._metrics,
+                health=self,
+                metrics_need_certificate=settings.metrics.require_client_cert,
+            ),
             host=settings.listen.host,
             port=settings.listen.http_port,
+            tls=None if self._tls is None else self._tls.http_context,
         )
         self._is_started = False
         self._is_draining = False
@@ -88,8 +117,14 @@ class Broker:
         if not self._is_started:
             return "reading the log"
         status = self._member.status()
+        if status.removed:
+            return "this member was removed from the cluster: stop it, its data is needed no more"
+        if not status.configuration_version and not status.is_voter:
+            return "not a member of a cluster yet: add it with `sybline members add`"
         if status.leader is None:
             return "no leader is known"
+        if not status.formed:
+            return "the cluster has not formed yet: all its first members must be there once"
         if not status.ready:
             return f"applied up to {status.applied_index}, not yet what the leader has committed"
         if not self._member.machine.is_bootstrapped:
@@ -104,11 +139,13 @@ class Broker:
             CorruptData, DirectoryInUse: the data directory.
             OSError: the disk, or an address that cannot be listened on.
         """
+        if self._tls is not None:
+            self._tls.start(end_process)
         await self._http.start()
         await self._member.start()
         await self._api.start()
         self._is_started = True
-        log.info("member_started", member=self._settings.member.id)
+        log.info("member_started", member=self._member.status().member)
 
     async def become_ready(self) -> None:
         """Wait until this member serves; the leader of a new cluster creates the first administrator (U-1).
@@ -128,7 +165,7 @@ class Broker:
             await asyncio.sleep(BOOTSTRAP_POLL_S)
         self._check_pepper()
         self._api.set_serving(True)
-        log.info("member_ready", member=self._settings.member.id)
+        log.info("member_ready", member=self._member.status().member)
 
     async def _bootstrap(self) -> None:
         username = self._settings.admin.username
@@ -164,8 +201,10 @@ class Broker:
         await self._api.drain(max(0.0, ends_s - self._clock.monotonic_s()))
         await self._member.stop()
         await self._http.stop()
+        if self._tls is not None:
+            self._tls.stop()
         self._hasher.close()
-        log.info("member_stopped", member=self._settings.member.id)
+        log.info("member_stopped", member=self._member.status().member)
 
     # --- parts ---
     def _api_parts(self, polls: PollMemory) -> ApiParts:
@@ -181,6 +220,18 @@ class Broker:
             metrics=self._metrics,
             token_ms=int(settings.sessions.token_duration_s * 1000),
             lease_ms=int(settings.queues.lease_s * 1000),
+            member_facts=self._facts,
+            election_s=settings.raft.election_timeout_s,
+            body_bytes_max=settings.limits.body_bytes_max,
+        )
+
+    def _facts(self) -> MemberFacts:
+        return MemberFacts(
+            version=version("sybline"),
+            not_ready_because=self.ready(),
+            log_bytes=self._member.log_bytes,
+            log_live_bytes=self._member.log_live_bytes,
+            disk_free_bytes=self._member.resources.disk_free_bytes,
         )
 
 
@@ -193,6 +244,7 @@ async def run(settings: Settings) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, partial(_interrupt, stop))
+    _allow_open_files()
     with _reported():
         broker = Broker(settings)
         await broker.start()
@@ -223,9 +275,34 @@ def _first_password(admin: AdminSection) -> str:
     return admin.password.get_secret_value() or DEVELOPMENT_PASSWORD
 
 
-def _member_settings(settings: Settings) -> MemberSettings:
+def _load_tls(settings: Settings, clock: Clock) -> "MemberTls | None":
+    """Return what the listeners need for TLS; None: it is off."""
+    tls = settings.tls
+    if not tls.enabled:
+        return None
+    from sybline.tls.member_tls import MemberTls, TlsPlan  # not sooner: it takes 10 MB
+    from sybline.tls.peers import peer_identity
+
+    plan = TlsPlan(
+        clients=client_files(tls),
+        peers=peer_files(tls),
+        client_auth=tls.client_auth,
+        metrics_need_certificate=settings.metrics.require_client_cert,
+        identity=tls.peer_identity or peer_identity(settings.member.cluster_id),
+        check_s=tls.check_s,
+    )
+    return MemberTls(plan, clock)
+
+
+def _member_settings(settings: Settings, tls: "MemberTls | None") -> MemberSettings:
+    name = settings.member.name or socket.gethostname()
+    is_seed = _is_seed(settings.member.bootstrap_seed_file, name)
     return MemberSettings(
-        identity=Identity(settings.member.cluster_id, settings.member.id),
+        cluster_id=settings.member.cluster_id,
+        member=SEED_ID if is_seed else settings.member.id,
+        bootstrap=is_seed or settings.member.bootstrap,
+        name=name,
+        address=_own_address(settings),
         data_dir=settings.member.data_dir,
         peers=settings.member.peers,
         listen_host=settings.listen.host,
@@ -233,7 +310,46 @@ def _member_settings(settings: Settings) -> MemberSettings:
         secret=settings.peer.secret.get_secret_value().encode(),
         timing=Timing(settings.raft.election_timeout_s, settings.raft.heartbeat_s),
         checkpoint=CheckpointDistance(entries=settings.raft.checkpoint_entries),
+        journal=JournalOptions(compress_cold=settings.storage.compress_cold),
+        marks=_marks(settings.limits),
+        tls=None if tls is None else tls.peers,
     )
+
+
+def _is_seed(path: Path | None, name: str) -> bool:
+    """Return whether the file, if there is one, names this member: the permission to begin a cluster.
+
+    Raises:
+        OSError: it is there and cannot be read; to guess would be to risk a second cluster.
+    """
+    if path is None or not path.exists():
+        return False
+    return path.read_text(encoding="utf-8").strip() == name
+
+
+def _own_address(settings: Settings) -> str:
+    """Return where other members reach this one."""
+    host, port = split_address(settings.member.address or socket.gethostname())
+    return f"{host}:{port or settings.listen.peer_port}"
+
+
+def _marks(chosen: LimitsSection) -> Marks:
+    memory_bytes = chosen.memory_high_mark_bytes
+    if memory_bytes is None:
+        memory_bytes = int(usable_bytes() * chosen.memory_high_mark_ratio)
+    return Marks(chosen.disk_low_mark_bytes, chosen.disk_low_mark_ratio, memory_bytes)
+
+
+def _allow_open_files() -> None:
+    allowed = raise_open_files_limit()
+    least = limits.OWN_OPEN_FILES_MAX + limits.CLIENT_CONNECTIONS_MIN
+    if allowed < least:
+        raise StartError(
+            f"this process may have {allowed} files and connections open, and needs {least} at least: "
+            "raise the limit (ulimit -n, or LimitNOFILE of the service)"
+        )
+    if allowed < limits.OPEN_FILES_MIN:
+        log.warning("few_open_files_allowed", allowed=allowed, wanted=limits.OPEN_FILES_MIN)
 
 
 @contextmanager
@@ -241,7 +357,7 @@ def _reported() -> Iterator[None]:
     """Turn what a start may meet into one line."""
     try:
         yield
-    except (CorruptData, DirectoryInUse, FailStop, OSError) as error:
+    except (CorruptData, DirectoryInUse, BadMaterial, FailStop, OSError) as error:
         raise StartError(_one_line(error)) from error
 
 
@@ -249,4 +365,5 @@ def _one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text += f". {DISK_ADVICE}" if error.errno in DISK_ERRORS else ""
     return " ".join(text.split())

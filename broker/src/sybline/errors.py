@@ -6,7 +6,8 @@
     │   ├── Overloaded        a bound was reached before proposing
     │   │   └── HashingOverloaded   too many passwords wait to be hashed
     │   ├── NotProposed       the deadline passed, or the member drains, before proposing
-    │   └── MembershipBusy    a membership change or leadership transfer is in progress
+    │   ├── MembershipBusy    a membership change or leadership transfer is in progress
+    │   └── Unreachable       nobody at an address says who it is
     └── OutcomeUnknown        it may or may not be applied
         └── DeadlinePassed    the deadline passed after proposing
     FailStop                  storage or an invariant is broken: the process must end (C-8)
@@ -59,6 +60,12 @@ class NotProposed(NotApplied):
 
 class MembershipBusy(NotApplied):
     """Another membership change or a leadership transfer is under way."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class Unreachable(NotApplied):
+    """Nobody at an address for members proved to be one, or not in time; the text says why."""
 
     status = "FAILED_PRECONDITION"
 

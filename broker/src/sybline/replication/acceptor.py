@@ -1,4 +1,4 @@
-"""The listening socket of members: hands every accepted connection on, and survives errors of accepting.
+"""A listening socket of members or of HTTP: hands every accepted connection on, and survives errors of accepting.
 
 Accepts in a reader callback, not in a coroutine: a coroutine that is cancelled in the wrong moment would drop a socket
 that it has just accepted. Knows nothing of what is spoken on a connection.

@@ -10,11 +10,12 @@ offset  bytes
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from sybline.state_machine.commands import AnyCommand
+from sybline.state_machine.commands import AnyCommand, Enqueue, EnqueueRun
 
 FORMAT_VERSION = 1
 _HEADER = struct.Struct("<BQQQQ")
@@ -70,3 +71,55 @@ def decode_command(payload: bytes) -> AnyCommand:
         return _decoder.decode(memoryview(payload)[_HEADER.size :])
     except msgspec.DecodeError as error:
         raise UnknownFormat(str(error)) from error
+
+
+def thin(payload: bytes, live: Iterable[tuple[int, int]]) -> bytes | None:
+    """Return a publish without the bodies that nobody needs; None: it is none, or nothing of it is needed.
+
+    `live`: number of the first message and count, rising and disjoint. Messages keep their numbers: those that are gone
+    become runs of empty bodies. What else only applying needs is left out: such a command is read, never applied again.
+
+    Raises:
+        UnknownFormat: not a command this version knows.
+    """
+    command = decode_command(payload)
+    if not isinstance(command, Enqueue):
+        return None
+    runs: list[EnqueueRun] = []
+    bodies: list[memoryview] = []
+    told = 0  # messages in `runs`
+    for number, count, size, offset in _live_parts(command, live):
+        if number > told:
+            runs.append(EnqueueRun(0, number - told, 0))
+        runs.append(EnqueueRun(0, count, size))
+        bodies.append(command.bodies[offset : offset + count * size])
+        told = number + count
+    if not runs:
+        return None
+    if told == sum(run.count for run in command.runs) and sum(map(len, bodies)) == len(
+        command.bodies
+    ):
+        return payload
+    kept = Enqueue(
+        command.caller, command.routing_keys[:1], tuple(runs), memoryview(b"".join(bodies))
+    )
+    return payload[: _HEADER.size] + _encoder.encode(kept)
+
+
+def _live_parts(
+    command: Enqueue, live: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield number, count, body size and offset of the live messages, cut where the command's runs are."""
+    first = offset = 0  # of the run
+    runs = iter(command.runs)
+    run = next(runs, None)
+    for begin, count in live:
+        number, end = begin, begin + count
+        while run is not None and number < end:
+            if number >= first + run.count:
+                first, offset = first + run.count, offset + run.count * run.size_bytes
+                run = next(runs, None)
+                continue
+            part = min(end, first + run.count) - number
+            yield number, part, run.size_bytes, offset + (number - first) * run.size_bytes
+            number += part

@@ -2,7 +2,8 @@
 
     <dir>/IDENTITY              whose it is; written once
     <dir>/LOCK                  held while a process uses it
-    <dir>/group-0/VOTE          term and vote
+    <dir>/group-0/VOTE          term, vote and cluster
+    <dir>/group-0/MEMBERS       the first configuration; written once
     <dir>/group-0/CURRENT       names the generation in use and its newest segment; replaced by rename
     <dir>/group-0/NEXT          what CURRENT will be once the reserve has become a segment
     <dir>/group-0/gen-0000000001/   log segments and checkpoint
@@ -14,8 +15,18 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from sybline.replication.configuration import Configuration
 from sybline.replication.files import Files, Lock, remove_tree
-from sybline.replication.identity import Identity, check_identity, save_identity
+from sybline.replication.identity import (
+    Claim,
+    Identity,
+    draw_member,
+    load_identity,
+    read_identity,
+    save_identity,
+)
 from sybline.replication.segment import Segment, SegmentHeader, segment_name
 from sybline.replication.segment_writer import create_segment
 from sybline.replication.small_files import load_fields, save_fields
@@ -48,10 +59,8 @@ class DataDirectory:
         self._lock = lock
 
     @classmethod
-    def open(
-        cls, files: Files, root: Path, identity: Identity, segment_bytes: int
-    ) -> "DataDirectory":
-        """Lock the directory, check whose it is, and initialise it when it is new.
+    def open(cls, files: Files, root: Path, claim: Claim, segment_bytes: int) -> "DataDirectory":
+        """Lock the directory, check whose it is, and initialise it for the claim when it is new.
 
         Raises:
             DirectoryInUse: another process has it open.
@@ -59,9 +68,29 @@ class DataDirectory:
         """
         _make_durably(files, root)
         with contextlib.ExitStack() as undo:
-            directory = cls(files, root, identity, files.lock(root / "LOCK"))
-            undo.callback(directory.close)
-            directory._prepare(segment_bytes)
+            lock = files.lock(root / "LOCK")
+            undo.callback(lock.close)
+            identity = _identify(files, root, claim)
+            directory = cls(files, root, identity, lock)
+            directory._prepare(claim.first, segment_bytes)
+            undo.pop_all()
+        return directory
+
+    @classmethod
+    def look(cls, files: Files, root: Path) -> "DataDirectory":
+        """Lock the directory of a member that does not run, to read it: nothing is begun or mended.
+
+        Raises:
+            DirectoryInUse: the member runs.
+            CorruptData: no member's, or it cannot be told whose.
+        """
+        path = root / "IDENTITY"
+        if not files.exists(path):
+            raise CorruptData(path, 0, "the file is missing: no member has used this directory")
+        with contextlib.ExitStack() as undo:
+            lock = files.lock(root / "LOCK")
+            undo.callback(lock.close)
+            directory = cls(files, root, read_identity(files, path), lock)
             undo.pop_all()
         return directory
 
@@ -83,8 +112,31 @@ class DataDirectory:
         """Release the lock."""
         self._lock.close()
 
+    def load_first_configuration(self) -> Configuration:
+        """Read the configuration that counts while neither log nor checkpoint has one.
+
+        Raises:
+            CorruptData: damaged.
+        """
+        path = self.group / "MEMBERS"
+        text = load_fields(self.files, path).get("configuration")
+        try:
+            return msgspec.json.decode(str(text), type=Configuration)
+        except msgspec.DecodeError as error:
+            raise CorruptData(path, 0, f"not a configuration ({error})") from error
+
     def load_current(self) -> Current:
         """Read which generation is in use, and remove the leftovers of others.
+
+        Raises:
+            CorruptData: as `read_current`.
+        """
+        current = self.read_current()
+        self._remove_leftovers(current.generation)
+        return current
+
+    def read_current(self) -> Current:
+        """Return which generation is in use.
 
         Raises:
             CorruptData: damaged, or it names what is not there.
@@ -96,7 +148,6 @@ class DataDirectory:
             raise CorruptData(path, 0, "it names no generation or no segment")
         if not self.files.exists(self.generation(generation)):
             raise CorruptData(self.generation(generation), 0, "the generation in use is missing")
-        self._remove_leftovers(generation)
         return Current(generation, last_segment)
 
     def save_current(self, current: Current) -> None:
@@ -119,15 +170,14 @@ class DataDirectory:
             elif name == "NEXT" or name.endswith(".tmp"):
                 self.files.remove(self.group / name)
 
-    def _prepare(self, segment_bytes: int) -> None:
+    def _prepare(self, first: Configuration, segment_bytes: int) -> None:
         identity_path = self.root / "IDENTITY"
         unfinished = self.group.with_name(self.group.name + ".new")
         if not self.files.exists(identity_path):
             if self.files.exists(self.group):
                 raise CorruptData(identity_path, 0, "the file is missing, but the log is there")
-            self._initialise(unfinished, segment_bytes)
+            self._initialise(unfinished, first, segment_bytes)
             save_identity(self.files, identity_path, self.identity)
-        check_identity(self.files, identity_path, self.identity)
         if not self.files.exists(self.group):
             if not self.files.exists(unfinished):
                 raise CorruptData(self.group, 0, "the log is missing, but the identity is there")
@@ -135,11 +185,11 @@ class DataDirectory:
         # A process that was killed may have left names that are seen but not durable.
         self.files.sync_directory(self.root)
         self.files.sync_directory(self.group)
-        for name in ("VOTE", "CURRENT"):
+        for name in ("VOTE", "MEMBERS", "CURRENT"):
             if not self.files.exists(self.group / name):
                 raise CorruptData(self.group / name, 0, "the file is missing")
 
-    def _initialise(self, group: Path, segment_bytes: int) -> None:
+    def _initialise(self, group: Path, first: Configuration, segment_bytes: int) -> None:
         """Build the group of a member that knows nothing, under a name that does not count yet."""
         if self.files.exists(group):
             remove_tree(self.files, group)
@@ -154,9 +204,25 @@ class DataDirectory:
         segment = Segment(generation / segment_name(1), header, 0, 1)
         create_segment(self.files, segment, segment_bytes).close()
         self.files.sync_directory(generation)
-        VoteFile.create(self.files, group / "VOTE", self.identity)
+        VoteFile.create(self.files, group / "VOTE", self.identity, first.cluster_uid)
+        members = msgspec.json.encode(first).decode()  # readable by people
+        save_fields(self.files, group / "MEMBERS", {"configuration": members})
         _save_current(self.files, group / "CURRENT", Current(1, 1))
         self.files.sync_directory(self.root)
+
+
+def is_initialised(root: Path) -> bool:
+    """Return whether a directory belongs to a member already; only a look, `DataDirectory.open` decides."""
+    return (root / "IDENTITY").exists()
+
+
+def _identify(files: Files, root: Path, claim: Claim) -> Identity:
+    """Return who uses the directory: whoever it belongs to, or, in a new one, the claimed or a new member."""
+    path = root / "IDENTITY"
+    if files.exists(path):
+        return load_identity(files, path, claim)
+    member = draw_member(files) if claim.member is None else claim.member
+    return Identity(claim.cluster_id, member)
 
 
 def _make_durably(files: Files, path: Path) -> None:

@@ -1,6 +1,10 @@
-"""Who leads: pre-vote, votes, stickiness, stepping down (rules 1, 5, 6, 7; thesis 4.2.3, 9.6).
+"""Who leads: pre-vote, votes, stickiness, stepping down (rules 1, 5, 6, 7; thesis 4.1, 4.2.3, 9.6).
 
-Timers and connections decide only *when* somebody asks; who may lead is decided by terms, votes and logs.
+Timers and connections decide only *when* somebody asks; who may lead is decided by terms, votes and logs. Anybody is
+answered, for the others may know of changes that this member does not; only votes of current voters count.
+
+A first member with an empty disk may have lost it. Until it has met so many others that one of them would know of a
+formed cluster, and refuse it (`admission.py`), it takes no part (ADR-0005).
 """
 
 import math
@@ -21,7 +25,13 @@ class Elections(DurableCore):
         self._prevotes: set[int] | None = None  # None: no pre-vote is being held
         self._leader_heard_s = -math.inf
         self._hurry_until_s = -math.inf  # the leader's connection closed: do not wait for time-outs
+        self._is_told_removed = False
+        self._met: set[int] = set()  # first members that welcomed this one since it started
+        self._must_meet = 0
         super().__init__(**parts)
+        first = self._journal.first_configuration
+        if self._journal.is_blank and self.member in first.voters:
+            self._must_meet = rules.others_to_meet(len(first.voters))
         self._deadline_s = self._now_s() + (self.election_timeout_s() if self._others else 0.0)
 
     # --- what the layers above do ---
@@ -30,6 +40,48 @@ class Elections(DurableCore):
 
     def _lost(self) -> None:
         """Stop leading."""
+
+    # --- who may ---
+    @property
+    def _takes_part(self) -> bool:
+        """Return whether this member's empty disk, if it is empty, is known to be a new one."""
+        return len(self._met) >= self._must_meet
+
+    def _meet(self, peer: int) -> None:
+        """A connection to a member stands: each side has let the other in."""
+        if peer in self._journal.first_configuration.voters:
+            self._met.add(peer)
+
+    @property
+    def _may_campaign(self) -> bool:
+        if not self._takes_part or self._is_told_removed:
+            return False
+        return self.is_voter or self._is_needed_still
+
+    @property
+    def _is_needed_still(self) -> bool:
+        """Return whether this voter is being removed and that is not known to be committed (thesis 4.2.2).
+
+        Until then the others may need it: nobody else may have the entry that removes it. It does not count itself.
+        """
+        if self.is_configuration_committed or self.configuration.get(self.member) is not None:
+            return False
+        return self.member in self._configurations.at(self.configuration_index - 1).voters
+
+    @property
+    def is_removed(self) -> bool:
+        """Return whether this member was one once, and is none any more as far as it knows."""
+        if self._is_told_removed:
+            return True
+        is_out = self._was_member and self.configuration.get(self.member) is None
+        return is_out and self.is_configuration_committed
+
+    def told_removed(self) -> None:
+        """Another member says that this one is no member any more: leave the others in peace.
+
+        It goes on answering; a leader that sends anything takes it back.
+        """
+        self._is_told_removed = self._was_member
 
     # --- timers ---
     def election_timeout_s(self) -> float:
@@ -83,22 +135,29 @@ class Elections(DurableCore):
         if self.leader is None:
             self._set_leader(peer)
         self._prevotes = None
+        self._is_told_removed = False
         self._leader_heard_s = now_s
         self._hurry_until_s = -math.inf
         self._postpone_election(now_s)
 
     # --- campaign ---
-    def _ask_for_prevotes(self, now_s: float) -> None:
-        """Find out whether a campaign could be won, changing nothing anywhere."""
-        if not self._others:
-            self._campaign(now_s, transfer=False)
-            return
-        self._retry_election(now_s)
+    def _time_is_up(self, now_s: float) -> None:
+        """No leader was heard in time."""
         if now_s - self._leader_heard_s >= self._timing.election_s:
             self._set_leader(None)
+        if not self._may_campaign:
+            self._postpone_election(now_s)
+        elif self._voting_peers:
+            self._ask_for_prevotes(now_s)
+        else:
+            self._campaign(now_s, transfer=False)
+
+    def _ask_for_prevotes(self, now_s: float) -> None:
+        """Find out whether a campaign could be won, changing nothing anywhere."""
+        self._retry_election(now_s)
         self._prevotes = {self.member}
         last, last_term = self._last_entry()
-        for peer in self._others:
+        for peer in self._voting_peers:
             self._post(peer, PreVote(self.term + 1, last, last_term))
 
     def _campaign(self, now_s: float, *, transfer: bool) -> None:
@@ -109,7 +168,7 @@ class Elections(DurableCore):
         self._set_role(CANDIDATE)
         self._votes = {self.member}
         last, last_term = self._last_entry()
-        for peer in self._others:
+        for peer in self._voting_peers:
             self._post(peer, RequestVote(self.term, last, last_term, transfer))
         self._count_votes(now_s)
 

@@ -10,8 +10,8 @@ import contextlib
 import math
 import random
 import secrets
-import ssl
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,23 +20,26 @@ import structlog
 
 from sybline import limits
 from sybline.clock import Clock
+from sybline.replication.administration import Administration
 from sybline.replication.background import Worker
 from sybline.replication.codec import encode_request
-from sybline.replication.disk_watch import DiskWatch
 from sybline.replication.fail_stop import FailStopEdge
-from sybline.replication.identity import Identity
 from sybline.replication.intake import Intake
 from sybline.replication.journal import Journal, JournalOptions
-from sybline.replication.log import NoteHook, PeerStatus
+from sybline.replication.leader_calls import LeaderCalls
+from sybline.replication.log import Membership, NoteHook, PeerStatus
 from sybline.replication.log_time import LogTime, TickSource
 from sybline.replication.machine_state import MachineState
-from sybline.replication.measures import Counters, Observer
-from sybline.replication.messages import DiskReport, RaftMessage
+from sybline.replication.measures import Counters, Observer, StorageUse
+from sybline.replication.messages import RaftMessage, ShortageReport
+from sybline.replication.neighbours import Neighbours
 from sybline.replication.node import CheckpointDistance, RaftNode
 from sybline.replication.peer_calls import PeerCalls, send_message, send_refusal
-from sybline.replication.pressure import DiskPressure
+from sybline.replication.peer_security import PeerSecurity
+from sybline.replication.pressure import Marks, Pressure, Resource
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
+from sybline.replication.resource_watch import ResourceWatch
 from sybline.replication.timing import Timing
 from sybline.replication.transport import PeerTransport, TransportSettings
 from sybline.replication.turns import Turns
@@ -53,19 +56,27 @@ _TICK = encode_request(TICK_ORIGIN, 0, 0, Tick())
 
 @dataclass(frozen=True, slots=True)
 class MemberSettings:
-    """Which member of which cluster this is. Addresses are "host:port"; ssl contexts: None is plain TCP."""
+    """Which member of which cluster this is. Addresses are "host:port", for members."""
 
-    identity: Identity
+    cluster_id: str
+    member: int | None  # None: whoever the data directory says, or a new member
     data_dir: Path
-    peers: Mapping[int, str]  # of the others
+    peers: Mapping[
+        int, str
+    ]  # of others, as far as known: tried beside the addresses of the configuration
     listen_host: str
     listen_port: int  # for peers; 0: any free one
+    bootstrap: bool = (
+        False  # an empty directory begins a cluster with `member` and `peers`; else it joins one
+    )
+    name: str = ""
+    address: str = ""  # where others reach this member; "": not known
     secret: bytes = b""  # shared by the cluster; empty: none
     timing: Timing = field(default_factory=Timing)
     checkpoint: CheckpointDistance = field(default_factory=CheckpointDistance)
     journal: JournalOptions = field(default_factory=JournalOptions)
-    server_tls: ssl.SSLContext | None = None
-    client_tls: ssl.SSLContext | None = None
+    marks: Marks = field(default_factory=Marks)
+    tls: PeerSecurity | None = None  # None: members talk plain TCP
 
 
 class Engine:
@@ -87,28 +98,29 @@ class Engine:
         Raises:
             FailStop: the checkpoint cannot be used.
         """
-        member = settings.identity.member
+        member = journal.identity.member
         self.journal = journal
         self._clock = clock
         self._edge = edge
         self._counters = counters
         self._observer = observer
-        self._peers = tuple(settings.peers)
+        self._calls: PeerCalls  # these two and what is below need each other
+        self._leader_calls: LeaderCalls
         rng = random.Random(secrets.randbits(64))
         self.turns = Turns(clock=clock, edge=edge, run=self._turn)
         self._syncs = Worker("log-sync", edge=edge, clock=clock, then=self._synced)
         self._files = Worker("checkpoint", edge=edge, clock=clock, then=self.turns.wake)
         self.transport = PeerTransport(
             TransportSettings(
-                settings.identity, settings.peers, settings.listen_host, settings.listen_port,
-                settings.secret, settings.server_tls, settings.client_tls,
+                journal.identity, settings.listen_host, settings.listen_port,
+                settings.secret, settings.tls,
             ),
             rng=rng, counters=counters, edge=edge,
         )  # fmt: skip
         self.state = MachineState(factory=StateMachine, replied=self._replied, counters=counters)
         self.node = RaftNode(
-            member=member, voters=(member, *self._peers), journal=journal, state=self.state,
-            send=self._send, clock=clock, rng=rng,
+            member=member, journal=journal, state=self.state, send=self._send,
+            clock=clock, rng=rng,
             timing=settings.timing, listener=self, start_sync=self._syncs.start,
             start_background=self._files.start, checkpoint=settings.checkpoint,
             gather_s=limits.GATHER_S,
@@ -130,17 +142,30 @@ class Engine:
             now_s=clock.monotonic_s, ask=lambda request, note: self._calls.ask(request, note),
             applied_index=lambda: self.node.applied_index, first_request=secrets.randbits(62),
         )  # fmt: skip
-        self.pressure = DiskPressure(frozenset((member, *self._peers)))
-        self._calls = PeerCalls(
-            node=self.node, wire=self.transport, intake=self._intake, proposals=self.proposals,
-            reads=self.reads, pressure=self.pressure, counters=counters, on_note=on_note,
+        self.pressure = Pressure(self.node.configuration.voters)
+        self.neighbours = Neighbours(
+            node=self.node, journal=journal, name=settings.name, addresses=settings.peers,
+            is_proven=bool(settings.secret) or settings.tls is not None,
             edge=edge, wake=self.turns.wake,
         )  # fmt: skip
-        self.disk = DiskWatch(
-            member=member, directory=settings.data_dir, pressure=self.pressure,
-            is_full=self._is_full, tell_peers=self._report_disk,
+        self.administration = Administration(
+            node=self.node, lead=self, calls=lambda: self._leader_calls, clock=clock, edge=edge,
+            wake=self.turns.wake, patience_s=settings.timing.election_s,
         )  # fmt: skip
-        self._disk_task: asyncio.Task[None] | None = None
+        self._leader_calls = LeaderCalls(
+            send=partial(send_message, self.transport), serve=self.administration.serve,
+            first_request=secrets.randbits(62),
+        )  # fmt: skip
+        self._calls = PeerCalls(
+            node=self.node, wire=self.transport, intake=self._intake, proposals=self.proposals,
+            reads=self.reads, pressure=self.pressure, leader_calls=self._leader_calls,
+            counters=counters, on_note=on_note, edge=edge, wake=self.turns.wake,
+        )  # fmt: skip
+        self.resources = ResourceWatch(
+            member=member, directory=settings.data_dir, marks=settings.marks,
+            pressure=self.pressure, is_full=self._is_full, tell_peers=self._report_shortage,
+        )  # fmt: skip
+        self._resources_task: asyncio.Task[None] | None = None
         self._leader_moved = asyncio.Event()  # another one after each change
         self.is_stopping = False
 
@@ -156,8 +181,9 @@ class Engine:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await self.transport.start(self._calls)
-        self._disk_task = self._edge.spawn(self.disk.run())
+        await self.transport.start(self._calls, self.neighbours)
+        self.transport.set_links(self.neighbours.links())
+        self._resources_task = self._edge.spawn(self.resources.run())
         self.turns.wake()
 
     async def stop(self) -> None:
@@ -165,11 +191,12 @@ class Engine:
         self.is_stopping = True
         self.proposals.stop()
         self.reads.stop()
+        self._leader_calls.stop()
         self._announce_leader()
         self.turns.stop()
-        if self._disk_task is not None:
-            self._disk_task.cancel()
-            await asyncio.gather(self._disk_task, return_exceptions=True)
+        if self._resources_task is not None:
+            self._resources_task.cancel()
+            await asyncio.gather(self._resources_task, return_exceptions=True)
         await self.transport.stop()
         if not await self._storage_is_idle():
             log.error("storage_still_busy", waited_s=STORAGE_STOP_S)  # as safe as a crash
@@ -230,17 +257,18 @@ class Engine:
         else:
             self._intake.applied(origin, sequence)
 
-    # --- the disk ---
+    # --- resources ---
     def _is_full(self) -> bool:
-        """Return whether the log has no room to go on; each time, try again to get some."""
+        """Return whether there is no room for the log to go on, or for an image; each time, try again to get some."""
         is_full = self.journal.is_full
         if is_full and not self._files.is_busy:
             self._files.start(self.journal.retry_reserve, lambda: None)
-        return is_full
+        return is_full or self.node.lacks_room
 
-    def _report_disk(self, is_low: bool) -> None:
-        for peer in self._peers:
-            send_message(self.transport, peer, DiskReport(is_low))
+    def _report_shortage(self, short_of: AbstractSet[Resource]) -> None:
+        report = ShortageReport(Resource.DISK in short_of, Resource.MEMORY in short_of)
+        for peer in self.node.configuration.ids:
+            send_message(self.transport, peer, report)
 
     # --- what the node tells (node.Listener) ---
     def leader_changed(self, leader: int | None, term: int) -> None:
@@ -272,6 +300,22 @@ class Engine:
         log.info("checkpoint_written", index=index, seconds=self._files.seconds_taken)
         self._observer.checkpoint_seconds(self._files.seconds_taken)
 
+    def membership_changed(self) -> None:
+        """Know other members from now on, or know of some that they stay."""
+        configuration, node = self.node.configuration, self.node
+        log.info(
+            "membership", version=configuration.version, members=list(configuration.ids),
+            voters=sorted(configuration.voters), committed=node.is_configuration_committed,
+            removed=node.is_removed,
+        )  # fmt: skip
+        self.pressure.follow(configuration.voters)
+        self.transport.set_links(self.neighbours.links())
+
+    # --- the members ---
+    def membership(self) -> Membership:
+        """Return this member's own view."""
+        return self.neighbours.view(self.transport.is_connected)
+
     # --- leadership ---
     def peers(self) -> tuple[PeerStatus, ...]:
         """Return this leader's view of its followers; empty on a follower."""
@@ -283,8 +327,24 @@ class Engine:
                 lag_entries=last - peer.match_index,
                 last_answer_age_s=peer.heard_age_s,
                 connected=self.transport.is_connected(peer.member),
+                image_sent_bytes=peer.image_sent_bytes,
+                image_bytes=peer.image_bytes,
             )
             for peer in self.node.peers()
+        )
+
+    def storage_use(self) -> StorageUse:
+        """Return what is stored, and how far an image has been received."""
+        journal, cold = self.journal, self.journal.cold
+        received_bytes, image_bytes = self.node.image_progress
+        return StorageUse(
+            log_segments=journal.segments_total,
+            cold_files=len(cold.tier),
+            cold_bytes=cold.tier.total_bytes,
+            cold_rewrites=cold.rewrites,
+            checkpoint_bytes=journal.checkpoint_bytes,
+            image_received_bytes=received_bytes,
+            image_bytes=image_bytes,
         )
 
     def hand_over_leadership(self, target: int | None) -> bool:
@@ -292,7 +352,8 @@ class Engine:
         if self.node.is_transferring:
             return True
         if target is None:
-            connected = [peer for peer in self.peers() if peer.connected]
+            voters = self.node.configuration.voters
+            connected = [p for p in self.peers() if p.connected and p.member in voters]
             if not connected:
                 return False
             target = max(connected, key=lambda peer: peer.match_index).member

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from sybline.errors import FailStop
+from sybline.replication.storage_errors import DISK_ADVICE
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class FailStopEdge:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return what went wrong and where, without a line break."""
+    """Return what went wrong and where, and what to do if it is the disk, without a line break."""
     where = ""
     trace = error.__traceback__
     while trace is not None:
@@ -95,4 +96,6 @@ def _one_line(error: BaseException) -> str:
         where = f"{Path(code.co_filename).name}:{trace.tb_lineno} in {code.co_name}"
         trace = trace.tb_next
     text = str(error) if isinstance(error, FailStop) else f"{type(error).__name__}: {error}"
-    return " ".join(f"{text} at {where}".split())
+    is_disk = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+    advice = f". {DISK_ADVICE}" if is_disk else ""
+    return " ".join(f"{text} at {where}{advice}".split())

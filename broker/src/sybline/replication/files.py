@@ -18,6 +18,7 @@ BUFFERS_PER_WRITE = 1024  # IOV_MAX of Linux
 NO_SPACE = frozenset(
     {errno.ENOSPC, errno.EDQUOT}
 )  # a full disk, the one error that is not final by itself
+DISK_ERRORS = NO_SPACE | {errno.EIO, errno.EROFS}
 
 
 class File(Protocol):
@@ -94,7 +95,7 @@ class Files(Protocol):
 
 
 class RealFile:
-    """A file of the operating system."""
+    """A file of the operating system; its errors carry the name that it has then."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -103,16 +104,25 @@ class RealFile:
         return os.fstat(self._descriptor).st_size
 
     def read_at(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._descriptor, size, offset)
-        if len(data) == size or not data:
-            return data
-        parts = [data]  # a short read is legal anywhere, so only an empty one means the end
-        while data and (missing := size - sum(map(len, parts))) > 0:
-            data = os.pread(self._descriptor, missing, offset + size - missing)
-            parts.append(data)
+        try:
+            data = os.pread(self._descriptor, size, offset)
+            if len(data) == size or not data:
+                return data
+            parts = [data]  # a short read is legal anywhere, so only an empty one means the end
+            while data and (missing := size - sum(map(len, parts))) > 0:
+                data = os.pread(self._descriptor, missing, offset + size - missing)
+                parts.append(data)
+        except OSError as error:
+            raise self._named(error) from error
         return b"".join(parts)
 
     def write_at(self, offset: int, parts: Sequence[bytes]) -> None:
+        try:
+            self._write_all(offset, parts)
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _write_all(self, offset: int, parts: Sequence[bytes]) -> None:
         for start in range(0, len(parts), BUFFERS_PER_WRITE):
             group = parts[start : start + BUFFERS_PER_WRITE]
             total = sum(map(len, group))
@@ -130,13 +140,27 @@ class RealFile:
             rest = rest[written:]
 
     def allocate(self, size: int) -> None:
-        os.posix_fallocate(self._descriptor, 0, size)
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            raise self._named(error) from error
 
     def sync(self) -> None:
-        os.fdatasync(self._descriptor)
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise self._named(error) from error
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+    def _named(self, error: OSError) -> OSError:
+        """Return the error with the file's name: the system tells only the number of an open file."""
+        try:
+            name = str(Path(f"/proc/self/fd/{self._descriptor}").readlink())
+        except OSError:
+            return error
+        return OSError(error.errno, error.strerror, name)
 
 
 class RealFiles:

@@ -1,10 +1,14 @@
 """What a follower does with the leader's messages (rules 2, 3, 9)."""
 
+import errno
+import math
 from typing import Any
 
+from sybline import limits
 from sybline.errors import FailStop
 from sybline.replication import rules
 from sybline.replication.election import Elections
+from sybline.replication.files import NO_SPACE
 from sybline.replication.journal import BadImage, Entry, Installation
 from sybline.replication.log import ReplicatedState
 from sybline.replication.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
@@ -17,6 +21,7 @@ class Following(Elections):
         self._state = state
         self._installation: Installation | None = None
         self._verifying = False
+        self._no_room_until_s = -math.inf  # no image is taken before: the disk is full
         self._leader_commit = 0  # as the leader said last; for readiness only
         super().__init__(**parts)
 
@@ -54,7 +59,7 @@ class Following(Elections):
             return self._rejected(message, hint)
         new = self._cut_at_conflict(message.entries)
         if new:
-            journal.append(new)
+            self._append(new)
         match = prev + len(message.entries)  # what this message verified, not the end of the log
         advanced = rules.follower_commit(leader_commit=message.commit, match=match, commit=commit)
         if advanced > commit:
@@ -81,7 +86,7 @@ class Following(Elections):
             if journal.term(entry.index) != entry.term:
                 if entry.index <= self.commit_index:
                     raise FailStop(f"the leader's entry {entry.index} differs from a committed one")
-                journal.truncate_from(entry.index)
+                self._cut(entry.index)
                 return entries[at:]
         return ()
 
@@ -96,19 +101,46 @@ class Following(Elections):
             self._drop_installation()  # never go back
             self._promise(peer, self._chunk_reply(message, 0, self.commit_index))
             return
-        installation = self._installation_for(message)
-        if installation is None:
-            self._promise(peer, self._chunk_reply(message, 0, 0))
-            return
-        wanted = self._take_chunk(installation, message)
+        try:
+            is_time = now_s >= self._no_room_until_s
+            installation = self._installation_for(message) if is_time else None
+            wanted = 0 if installation is None else self._take_chunk(installation, message)
+        except OSError as error:
+            installation, wanted = None, 0
+            self._give_up_image(error)
         self._promise(peer, self._chunk_reply(message, wanted, 0))
-        if wanted == message.total and not self._verifying:
+        if installation is not None and wanted == message.total and not self._verifying:
             self._verify(peer, installation, message)
 
     def _chunk_reply(self, message: SnapshotChunk, offset: int, match: int) -> SnapshotReply:
+        pause_ms = math.ceil(max(0.0, self._no_room_until_s - self._now_s()) * 1000)
         return SnapshotReply(
-            self.term, message.index, message.image_id, offset, match, message.round
-        )
+            self.term, message.index, message.image_id, offset, match, message.round,
+            0 if match else pause_ms,
+        )  # fmt: skip
+
+    @property
+    def image_progress(self) -> tuple[int, int]:
+        """Return how many bytes of an image are here, and its size; 0 of 0: none is being received."""
+        held = self._installation
+        return (0, 0) if held is None else (held.received, held.total_bytes)
+
+    @property
+    def lacks_room(self) -> bool:
+        """Return whether the leader's image did not fit on the disk, as of the last try."""
+        next_try_ended_s = self._no_room_until_s + self._timing.election_s
+        return self._now_s() < next_try_ended_s
+
+    def _give_up_image(self, error: OSError) -> None:
+        """Throw away an image that does not fit on the disk, and take none for a while.
+
+        Raises:
+            OSError: it is not for want of room, so the member must stop.
+        """
+        if error.errno not in NO_SPACE:
+            raise error
+        self._drop_installation()
+        self._no_room_until_s = self._now_s() + limits.INSTALL_RETRY_S
 
     def _installation_for(self, message: SnapshotChunk) -> Installation | None:
         """Return where the chunk belongs; None: not now, another image is being verified."""
@@ -119,6 +151,9 @@ class Following(Elections):
                 return held
             if self._verifying:
                 return None
+        self._drop_installation()
+        if self._journal.free_bytes() < message.total + limits.INSTALL_SPARE_BYTES:
+            raise OSError(errno.ENOSPC, f"there is no room for an image of {message.total} bytes")
         self._installation = self._journal.begin_install(
             message.index, message.index_term, message.total, message.image_id
         )
@@ -137,18 +172,20 @@ class Following(Elections):
     def _verify(self, peer: int, installation: Installation, message: SnapshotChunk) -> None:
         """Verify what was received, away from the loop if there is a thread, then take it over."""
         self._verifying = True
-        failed = False
+        failed: BadImage | OSError | None = None
 
         def run() -> None:
             nonlocal failed
             try:
                 installation.run_verify()
-            except BadImage:
-                failed = True
+            except (BadImage, OSError) as error:
+                failed = error
 
         def done() -> None:
             self._verifying = False
-            if failed or self._installation is not installation:
+            if isinstance(failed, OSError):
+                self._give_up_image(failed)
+            elif failed or self._installation is not installation:
                 self._drop_installation()
             else:
                 self._take_over(installation)
@@ -171,10 +208,11 @@ class Following(Elections):
             return
         index = installation.index
         self._installation = None
-        state = installation.finish()
-        self._state.restore(state)
+        installation.finish(self._state.restore)
         self._set_applied(index)
         self._set_commit(index)
+        if self._journal.checkpoint_index == index:  # else the log had it already, and stays
+            self._replace_configurations()
         self._installed()
 
     def _drop_installation(self) -> None:

@@ -1,28 +1,30 @@
-"""The image of a member: checkpoint and retained log up to it, as one stream of bytes for a member that is far behind.
+"""The image of a member, for one that is far behind: its checkpoint, its cold files, and its log up to the checkpoint.
 
-The stream is a header that names the pieces and their sizes, then the pieces: the checkpoint file and the segments, the
-last one cut behind the checkpoint's entry. The files of an open image are pinned: the journal does not remove them.
+One stream of bytes: a header that names the files with their sizes, then the files, the last segment of
+the log cut behind the checkpoint's entry. The files of an open image are pinned: the journal does not remove them.
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Final
 from zlib import crc32
 
 from sybline.replication.checkpoint import CheckpointOwner
 from sybline.replication.files import File, Files
 from sybline.replication.storage_errors import BadImage, LogRangeError
 
-MAGIC = b"SYBLIMG\n"
-FORMAT_VERSION = 1
-SEGMENTS_MAX = 1 << 20
-_FIXED = struct.Struct(
-    "<8sH16sIQQQI"
-)  # magic, version, cluster, group, index, term, checkpoint bytes, segments
-_ROW = struct.Struct("<QQ")  # sequence, bytes
+MAGIC: Final = b"SYBLIMG\n"
+FORMAT_VERSION: Final = 1
+FILES_MAX: Final = 1 << 20
+NAME_BYTES: Final = 64
+_FIXED = struct.Struct("<8sH16sIQQI")  # magic, version, cluster, group, index, term, files
+_ROW = struct.Struct(f"<{NAME_BYTES}sQ")  # name, filled up with zeros, and bytes
 _CRC = struct.Struct("<I")
-FIXED_BYTES = _FIXED.size
+FIXED_BYTES: Final = _FIXED.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +33,20 @@ class ImageHeader:
 
     index: int
     term: int
-    checkpoint_bytes: int
-    segments: tuple[tuple[int, int], ...]  # sequence number and bytes of each
+    files: tuple[tuple[str, int], ...]  # name and bytes of each
 
     @property
     def content_bytes(self) -> int:
-        """Return the size of the pieces together."""
-        return self.checkpoint_bytes + sum(size for _, size in self.segments)
+        """Return the size of the files together."""
+        return sum(size for _, size in self.files)
 
     def encode(self, owner: CheckpointOwner) -> bytes:
         """Return the bytes at the beginning of the stream."""
         data = _FIXED.pack(
             MAGIC, FORMAT_VERSION, owner.cluster, owner.group, self.index, self.term,
-            self.checkpoint_bytes, len(self.segments),
+            len(self.files),
         )  # fmt: skip
-        data += b"".join(_ROW.pack(*row) for row in self.segments)
+        data += b"".join(_ROW.pack(name.encode(), size) for name, size in self.files)
         return data + _CRC.pack(crc32(data))
 
 
@@ -55,30 +56,33 @@ def header_bytes(fixed: bytes, owner: CheckpointOwner) -> int:
     Raises:
         BadImage: not an image, of another version, or of another cluster.
     """
-    magic, version, cluster, group, *_, segments = _FIXED.unpack(fixed)
+    magic, version, cluster, group, *_, files = _FIXED.unpack(fixed)
     if magic != MAGIC or version != FORMAT_VERSION:
         raise BadImage(f"not an image of format {FORMAT_VERSION}")
     if (cluster, group) != (owner.cluster, owner.group):
         raise BadImage("the image belongs to another cluster or group")
-    if not 1 <= segments <= SEGMENTS_MAX:
-        raise BadImage(f"an image of {segments} segments")
-    return int(_FIXED.size + segments * _ROW.size + _CRC.size)
+    if not 1 <= files <= FILES_MAX:
+        raise BadImage(f"an image of {files} files")
+    return int(_FIXED.size + files * _ROW.size + _CRC.size)
 
 
 def decode_header(data: bytes) -> ImageHeader:
-    """Return the header.
+    """Return the header; whether the names are those of our files is for the receiver to check.
 
     Raises:
-        BadImage: its checksum does not match, or the segments are not in order.
+        BadImage: its checksum does not match, or a name is no plain name or there twice.
     """
     end = len(data) - _CRC.size
     if crc32(data[:end]) != _CRC.unpack_from(data, end)[0]:
         raise BadImage("the header of the image fails its checksum")
-    *_, index, term, checkpoint_bytes, _count = _FIXED.unpack_from(data)
-    rows = tuple(_ROW.iter_unpack(data[_FIXED.size : end]))
-    if any(row[0] != rows[0][0] + number for number, row in enumerate(rows)):
-        raise BadImage("the segments of the image are not in order")
-    return ImageHeader(index, term, checkpoint_bytes, rows)
+    *_, index, term, _count = _FIXED.unpack_from(data)
+    rows = tuple(
+        (name.rstrip(b"\0").decode("ascii", "replace"), size)
+        for name, size in _ROW.iter_unpack(data[_FIXED.size : end])
+    )
+    if len({name for name, _ in rows}) != len(rows):
+        raise BadImage("the image has a file twice")
+    return ImageHeader(index, term, rows)
 
 
 class Image:
@@ -89,25 +93,26 @@ class Image:
         files: Files,
         header: ImageHeader,
         owner: CheckpointOwner,
-        paths: list[Path],
+        directory: Path,
         *,
         image_id: int,
         closed: Callable[["Image"], None],
     ) -> None:
-        """`paths`: the checkpoint and then the segments, in the order of the header."""
+        """`directory`: where the files named by the header are; they stay as they are until `closed` is called."""
         self.index = header.index
         self.term = header.term
         self.image_id = image_id
-        self.first_sequence = header.segments[0][0]
+        self.names = frozenset(name for name, _ in header.files)
         self._files = files
         self._closed = closed
         self._header = header.encode(owner)
-        sizes = [header.checkpoint_bytes, *(size for _, size in header.segments)]
-        self._pieces = list(zip(paths, sizes, strict=True))
-        self.total_bytes = len(self._header) + header.content_bytes
+        self._pieces = [(directory / name, size) for name, size in header.files]
+        self._starts = list(
+            accumulate((size for _, size in self._pieces), initial=len(self._header))
+        )
+        self.total_bytes = self._starts[-1]
         self._file: File | None = None
         self._path: Path | None = None
-        self._checkpoint = files.open(paths[0])  # a newer checkpoint removes its name
         self._is_open = True
 
     def read(self, offset: int, size: int) -> bytes:
@@ -118,20 +123,19 @@ class Image:
         """
         if not self._is_open:
             raise LogRangeError("the image is closed")
-        parts = []
-        if offset < len(self._header):
-            parts.append(self._header[offset : offset + size])
-        start = len(self._header)
-        for number, (path, length) in enumerate(self._pieces):
-            begin = max(offset, start)
-            end = min(offset + size, start + length)
+        parts = [self._header[offset : offset + size]] if offset < len(self._header) else []
+        number = max(bisect_right(self._starts, offset) - 1, 0)
+        for start, (path, length) in zip(
+            self._starts[number:], self._pieces[number:], strict=False
+        ):
+            begin, end = max(offset, start), min(offset + size, start + length)
+            if start >= offset + size:
+                break
             if begin < end:
-                file = self._checkpoint if number == 0 else self._segment(path)
-                parts.append(file.read_at(begin - start, end - begin))
-            start += length
+                parts.append(self._opened(path).read_at(begin - start, end - begin))
         return b"".join(parts)
 
-    def _segment(self, path: Path) -> File:
+    def _opened(self, path: Path) -> File:
         if self._file is None or self._path != path:
             if self._file is not None:
                 self._file.close()
@@ -143,7 +147,6 @@ class Image:
         if not self._is_open:
             return
         self._is_open = False
-        self._checkpoint.close()
         if self._file is not None:
             self._file.close()
         self._closed(self)

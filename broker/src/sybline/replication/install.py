@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sybline.replication.checkpoint import CheckpointOwner, checkpoint_name, load_state
+from sybline.replication.checkpoint import CheckpointOwner
+from sybline.replication.checkpoint_store import load_saved
+from sybline.replication.cold_file import verify_records
 from sybline.replication.files import File, Files, remove_tree
 from sybline.replication.image import FIXED_BYTES, ImageHeader, decode_header, header_bytes
-from sybline.replication.recovery import Recovered, recover_generation
-from sybline.replication.segment import segment_name
+from sybline.replication.recovery import Recovered, is_kept_name, recover_generation
 from sybline.replication.segment_writer import adopt_tail
+from sybline.replication.state_dump import SavedState
 from sybline.replication.storage_errors import BadImage, CorruptData, LogRangeError
 
 
@@ -31,7 +33,7 @@ class Announced:
 class Verified:
     """A received generation that is whole, durable and ready to be written to."""
 
-    def __init__(self, recovered: Recovered, tail: File, state: bytes) -> None:
+    def __init__(self, recovered: Recovered, tail: File, state: SavedState) -> None:
         self.recovered = recovered
         self.tail = tail
         self.state = state
@@ -118,9 +120,10 @@ class Installation:
         return rest
 
     def _plan(self, header: ImageHeader) -> None:
-        pieces = [(self.path / checkpoint_name(header.index), header.checkpoint_bytes)]
-        pieces += [(self.path / segment_name(number), size) for number, size in header.segments]
-        self._pieces = pieces[::-1]
+        foreign = [name for name, _ in header.files if not is_kept_name(name)]
+        if foreign:
+            raise BadImage(f"the image has a foreign file, {foreign[0]!r}")
+        self._pieces = [(self.path / name, size) for name, size in reversed(header.files)]
         self._next_piece()
 
     def _next_piece(self) -> None:
@@ -175,12 +178,17 @@ class Installation:
             raise BadImage(
                 f"checkpoint at {found.index} of term {found.term}, log until {recovered.terms.last}"
             )
-        state = load_state(self._files, self.path / checkpoint_name(self.index), self._owner)
-        tail = adopt_tail(self._files, recovered.index.tail)
+        for cold in recovered.cold:
+            verify_records(self._files, cold, cold.first_record, cold.length)
+        with contextlib.ExitStack() as undo:
+            state = load_saved(self._files, self.path, self._owner, self.index)
+            undo.callback(state.close)
+            tail = adopt_tail(self._files, recovered.index.tail)
+            undo.pop_all()
         return Verified(recovered, tail, state)
 
-    def finish(self) -> bytes:
-        """Verify, switch to the new generation durably, and return the state to restore.
+    def finish(self, restore: Callable[[SavedState], None]) -> None:
+        """Verify, switch to the new generation durably, and have the state restored.
 
         When the log already holds the last entry of the image, its files are left alone: it knows at least as much.
 
@@ -198,10 +206,13 @@ class Installation:
         assert verified is not None
         if self._adopt(self, verified):
             self._is_open = False
+            restore(verified.state)
+            verified.state.close()
             self._ended(self)
         else:
+            verified.state.is_kept = False
+            restore(verified.state)
             self.abandon()
-        return verified.state
 
     def abandon(self) -> None:
         """Throw away what was received; may be called again."""
@@ -212,5 +223,6 @@ class Installation:
             self._file.close()
         if self._verified is not None:
             self._verified.tail.close()
+            self._verified.state.close()
         remove_tree(self._files, self.path)
         self._ended(self)

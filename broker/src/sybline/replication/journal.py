@@ -8,25 +8,24 @@ read, the member must stop: nothing here is ever retried. Format: docs/internals
 
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sybline.replication.checkpoint import (
-    CheckpointFacts,
-    CheckpointOwner,
-    checkpoint_name,
-    load_state,
-    write_checkpoint,
-)
+from sybline.replication.checkpoint import CheckpointOwner
+from sybline.replication.checkpoint_store import CheckpointJob, CheckpointStore, stale_files
+from sybline.replication.cold_store import ColdStore, HasLive, TierPlan
+from sybline.replication.configuration import NO_MEMBERS, Configuration
 from sybline.replication.data_directory import Current, DataDirectory
-from sybline.replication.files import NO_SPACE, File, Files, RealFiles, remove_tree
-from sybline.replication.identity import Identity
+from sybline.replication.files import File, Files, RealFiles, remove_tree
+from sybline.replication.identity import Claim, Identity
 from sybline.replication.image import Image, ImageHeader
 from sybline.replication.install import Announced, Installation, Verified
 from sybline.replication.records import COMMAND, CONFIGURATION, NO_OP, Entry
 from sybline.replication.recovery import Recovered, list_generation, recover_generation
 from sybline.replication.segment_writer import mend_tail
 from sybline.replication.segmented_log import JournalOptions, SegmentedLog, SyncBatch
+from sybline.replication.state_dump import SavedState, StateDump
 from sybline.replication.storage_errors import (
     BadImage,
     CorruptData,
@@ -53,15 +52,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class CheckpointJob:
-    """One checkpoint under way."""
-
-    index: int
-    term: int
-    state: bytes
-    facts: CheckpointFacts | None = None  # set when it is durable under its name
-    cancelled: bool = False  # another generation took over
+PAGE_FILES_PER_SEGMENT = 2  # so much smaller are page files than segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +64,7 @@ class _Start:
     current: Current
     recovered: Recovered
     tail: File
+    first: Configuration
 
 
 class Journal(SegmentedLog):
@@ -83,10 +75,17 @@ class Journal(SegmentedLog):
         self._directory = start.directory
         self._vote = start.vote
         self._generation = start.current.generation
-        self._checkpoint: CheckpointFacts = start.recovered.checkpoint
+        self.first_configuration = start.first  # counts while neither log nor checkpoint has one
+        self.configuration_indexes = (
+            start.recovered.configurations
+        )  # of the log as opened, or installed
+        self._options = options
+        self.checkpoints = self._checkpoints_of(start.recovered)
         self._checkpoint_job: CheckpointJob | None = None
+        self._plan: TierPlan | None = None  # of the checkpoint under way
         self._checkpoint_lock = threading.Lock()  # run_checkpoint holds it: a switch waits
         self._images: set[Image] = set()
+        self.cold = self._cold_of(start.recovered)
         self._installation: Installation | None = None
         super().__init__(
             start.directory.files,
@@ -105,11 +104,15 @@ class Journal(SegmentedLog):
         directory: Path | str,
         *,
         cluster_id: str,
-        member: int,
+        member: int | None,
+        first: Configuration = NO_MEMBERS,
         files: Files | None = None,
         options: JournalOptions | None = None,
     ) -> "Journal":
         """Open a member's data directory, verifying all of it; an empty one is initialised.
+
+        `member` None: whoever the directory belongs to; a new one gets a number of its own. `first` is the
+        configuration that a new one begins with.
 
         Raises:
             CorruptData: damaged, incomplete, or another member's; it never starts empty instead.
@@ -117,13 +120,13 @@ class Journal(SegmentedLog):
             OSError: the disk.
         """
         options = options or JournalOptions()
-        identity = Identity(cluster_id, member)
+        claim = Claim(cluster_id, member, first)
         place = DataDirectory.open(
-            files or RealFiles(), Path(directory), identity, options.segment_bytes
+            files or RealFiles(), Path(directory), claim, options.segment_bytes
         )
         with contextlib.ExitStack() as undo:
             undo.callback(place.close)
-            vote = VoteFile.open(place.files, place.vote_path, identity)
+            vote = VoteFile.open(place.files, place.vote_path, place.identity)
             undo.callback(vote.close)
             start = _recover(place, vote)
             undo.callback(start.tail.close)
@@ -138,6 +141,7 @@ class Journal(SegmentedLog):
         if not self._failed:
             self.abandon_install()
         self._close_images()
+        self._drop_checkpoint_job()
         self._close_log()
         self._closed = True
         self._vote.close()
@@ -166,9 +170,39 @@ class Journal(SegmentedLog):
         now = self._vote.vote
         if term < now.term or (term == now.term and now.voted_for not in (None, voted_for)):
             raise LogRangeError(f"term {term}, vote {voted_for} after {now}")
+        self._save_vote(Vote(term, voted_for, now.cluster_uid))
+
+    @property
+    def cluster_uid(self) -> int:
+        """Return the cluster this member is known to be part of; 0: it has not formed yet, as far as known here."""
+        return self._vote.vote.cluster_uid
+
+    def set_cluster_uid(self, uid: int) -> None:
+        """Remember durably which cluster this member has become part of: once.
+
+        Raises:
+            LogRangeError: it is part of another one.
+            OSError: as `set_vote`.
+        """
+        self._check_usable()
+        now = self._vote.vote
+        if now.cluster_uid not in (0, uid):
+            raise LogRangeError(f"cluster {uid:x} after cluster {now.cluster_uid:x}")
+        self._save_vote(Vote(now.term, now.voted_for, uid))
+
+    def begin_another_cluster(self, uid: int) -> None:
+        """Leave the cluster this member is part of for one of this number, in a new term; for forced recovery only.
+
+        Raises:
+            OSError: as `set_vote`.
+        """
+        self._check_usable()
+        self._save_vote(Vote(self.current_term + 1, None, uid))
+
+    def _save_vote(self, vote: Vote) -> None:
         saved = False
         try:
-            self._vote.save(Vote(term, voted_for))
+            self._vote.save(vote)
             saved = True
         finally:
             self._failed = self._failed or not saved
@@ -176,24 +210,57 @@ class Journal(SegmentedLog):
     # ------------------------------------------------------------------ facts
 
     @property
+    def identity(self) -> Identity:
+        """Return whose log this is."""
+        return self._directory.identity
+
+    @property
+    def is_blank(self) -> bool:
+        """Return whether nothing was ever promised or stored here."""
+        return self.current_term == 0 and self.last == 0
+
+    @property
+    def checkpoint_configuration(self) -> bytes:
+        """Return the configuration as of the newest checkpoint, as it was given; empty: there is no checkpoint."""
+        return self.checkpoints.newest.configuration
+
+    @property
     def checkpoint_index(self) -> int:
         """Return the index of the newest checkpoint; 0: none yet."""
-        return self._checkpoint.index
+        return self.checkpoints.newest.index
 
     @property
     def checkpoint_term(self) -> int:
         """Return the term at the newest checkpoint."""
-        return self._checkpoint.term
+        return self.checkpoints.newest.term
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Return the size of the newest checkpoint's file."""
-        return self._checkpoint.total_bytes
+        """Return the size of the newest checkpoint's files."""
+        return self.checkpoints.newest.total_bytes
 
     @property
     def bytes_total(self) -> int:
-        """Return the valid bytes of log and checkpoint."""
-        return self.log_bytes + self._checkpoint.total_bytes
+        """Return the bytes of log, cold files and checkpoint."""
+        return self.stored_bytes + self.checkpoints.newest.total_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return the bytes of log and cold files."""
+        return self.log_bytes + self.cold.tier.total_bytes
+
+    def stored(self, index: int) -> Entry | None:
+        """Return an entry for its bodies, from the log or the cold files, verified; None: they are not needed any more.
+
+        An older entry may have lost the bodies that no queue needs.
+
+        Raises:
+            CorruptData: the record on disk is damaged; the member must stop.
+        """
+        if self.first <= index <= self._last:
+            return self.entry(index)
+        cold = self.cold.tier.find(index)
+        return None if cold is None else self._reader.entry(cold, index)
 
     def free_bytes(self) -> int:
         """Return the free space of the disk."""
@@ -201,26 +268,36 @@ class Journal(SegmentedLog):
 
     # ------------------------------------------------------------------ checkpoints
 
-    def begin_checkpoint(self, index: int, state: bytes) -> CheckpointJob:
-        """Prepare to save the state as of an entry; `state` must not change any more.
+    def begin_checkpoint(
+        self, index: int, dump: StateDump, *, live: HasLive, configuration: bytes = b""
+    ) -> CheckpointJob:
+        """Prepare to save the state as of an entry; then `collect` and `run_checkpoint` in turns until it is done.
 
         The entry must be durable here: a leader may have committed it by the disks of others, and a checkpoint must
         never be ahead of the log that holds its bodies.
+
+        `live`: whether the state, as of the entry, needs a body of the entries from a first one to before another.
 
         Raises:
             LogRangeError: not durable, not newer than the last checkpoint, or another job is under way.
         """
         self._check_usable()
-        if not self._checkpoint.index < index <= self._durable or self._checkpoint_job is not None:
+        if not self.checkpoint_index < index <= self._durable or self._checkpoint_job is not None:
             raise LogRangeError(
-                f"checkpoint at {index}, the last one is at {self._checkpoint.index}, durable is "
+                f"checkpoint at {index}, the last one is at {self.checkpoint_index}, durable is "
                 f"{self._durable}, another one under way: {self._checkpoint_job is not None}"
             )
-        self._checkpoint_job = CheckpointJob(index, self._terms.term(index), state)
+        leading = self._leading(self._margin_floor(index))
+        first_of_log = self._index.segments[len(leading)].header.sequence
+        self._plan = self.cold.plan(leading, first_of_log, live)
+        self._checkpoint_job = self.checkpoints.begin(
+            index, self._terms.term(index), dump,
+            configuration=configuration, needed=self._plan.needed,
+        )  # fmt: skip
         return self._checkpoint_job
 
     def run_checkpoint(self, job: CheckpointJob) -> None:
-        """Write the checkpoint, sync it, read it back, and give it its name. Any thread.
+        """Write what the job has collected; with the last of it, finish the checkpoint. Any thread.
 
         On a full disk nothing is changed, and `end_checkpoint` returns False.
 
@@ -228,53 +305,64 @@ class Journal(SegmentedLog):
             OSError, CorruptData: the member must stop.
         """
         with self._checkpoint_lock:
-            if job.cancelled:
-                return
-            path = self._path / checkpoint_name(job.index)
-            try:
-                job.facts = write_checkpoint(
-                    self._files, path, self._owner, index=job.index, term=job.term, state=job.state
-                )
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
-                temporary = path.with_name(path.name + ".tmp")
-                if self._files.exists(temporary):
-                    self._files.remove(temporary)
+            if job is self._checkpoint_job:
+                self.checkpoints.run(job)
 
-    def end_checkpoint(self, job: CheckpointJob, oldest_live: int | None) -> bool:
-        """Count the checkpoint and remove what it makes unneeded; return whether it was written.
-
-        `oldest_live`: the oldest entry whose bodies the state still needs; segments from there on stay.
-        """
-        if job is not self._checkpoint_job:
+    def end_checkpoint(self, job: CheckpointJob) -> bool:
+        """Count the checkpoint, and let go of what it says is no longer needed; return whether it was written."""
+        plan = self._plan
+        if job is not self._checkpoint_job or plan is None:
             return False
-        self._checkpoint_job = None
-        if job.facts is None:
+        self._checkpoint_job = self._plan = None
+        if not self.checkpoints.end(job):
             return False
-        before, self._checkpoint = self._checkpoint, job.facts
-        if before.index:
-            self._files.remove(self._path / checkpoint_name(before.index))
-        self.drop_prefix(oldest_live)
+        self._let_go(plan.turning)
+        self.cold.carry_out(plan)
         return True
 
-    def drop_prefix(self, oldest_live: int | None) -> None:
-        """Remove the segments that neither the state, the checkpoint's margin nor an open image needs."""
-        floor = self._margin_floor(self._checkpoint.index)
-        if oldest_live is not None:
-            floor = min(floor, oldest_live)
-        self._drop_segments(floor, min((i.first_sequence for i in self._images), default=None))
-
-    def load_checkpoint(self) -> bytes | None:
-        """Return the state in the newest checkpoint, verified; None: there is none.
+    def load_checkpoint(self) -> SavedState | None:
+        """Return the state in the newest checkpoint; None: there is none.
 
         Raises:
             CorruptData: damaged since it was written.
         """
-        if not self._checkpoint.index:
-            return None
-        path = self._path / checkpoint_name(self._checkpoint.index)
-        return load_state(self._files, path, self._owner)
+        return self.checkpoints.load()
+
+    def _checkpoints_of(self, recovered: Recovered) -> CheckpointStore:
+        return CheckpointStore(
+            self._directory.files,
+            self._directory.generation(self._generation),
+            _owner(self._directory.identity),
+            recovered.checkpoint,
+            file_bytes=self._options.segment_bytes // PAGE_FILES_PER_SEGMENT,
+        )
+
+    def _cold_of(self, recovered: Recovered) -> ColdStore:
+        return ColdStore(
+            self._directory.files,
+            self._directory.generation(self._generation),
+            _owner(self._directory.identity),
+            recovered.cold,
+            segment_bytes=self._options.segment_bytes,
+            compress=self._options.compress_cold,
+            is_pinned=lambda name: any(name in image.names for image in self._images),
+            forget=lambda path: self._reader.forget(path),
+        )
+
+    def run_upkeep(self, store: ColdStore, run: Callable[[], None]) -> None:
+        """Do a piece of the cold files' work, unless another generation has taken over. Any thread, one at a time.
+
+        Raises:
+            OSError, CorruptData: the member must stop.
+        """
+        with self._checkpoint_lock:
+            if store is self.cold and not self._closed:
+                run()
+
+    def _drop_checkpoint_job(self) -> None:
+        if self._checkpoint_job is not None:
+            self.checkpoints.cancel(self._checkpoint_job)
+            self._checkpoint_job = self._plan = None
 
     # ------------------------------------------------------------------ images
 
@@ -284,19 +372,22 @@ class Journal(SegmentedLog):
         Raises:
             LogRangeError: there is no checkpoint yet.
         """
-        index = self._checkpoint.index
-        if not index:
+        checkpoint = self.checkpoints.newest
+        if not checkpoint.index:
             raise LogRangeError("there is no checkpoint to make an image of")
-        segments = self._segments_up_to(index)
-        header = ImageHeader(
-            index, self._checkpoint.term, self._checkpoint.total_bytes,
-            tuple((segment.header.sequence, size) for segment, size in segments),
-        )  # fmt: skip
-        paths = [self._path / checkpoint_name(index), *(segment.path for segment, _ in segments)]
+        segments = self._segments_up_to(checkpoint.index)
+        rows = checkpoint.names()
+        rows += self.cold.rows()
+        rows += [(segment.path.name, size) for segment, size in segments]
+        header = ImageHeader(checkpoint.index, checkpoint.term, tuple(rows))
         number = self._files.random32() << 32 | self._files.random32()
-        image = Image(
-            self._files, header, self._owner, paths, image_id=number, closed=self._images.discard
-        )
+        unpin = self.checkpoints.pin()
+
+        def closed(image: Image) -> None:
+            self._images.discard(image)
+            unpin()
+
+        image = Image(self._files, header, self._owner, self._path, image_id=number, closed=closed)
         self._images.add(image)
         return image
 
@@ -312,9 +403,9 @@ class Journal(SegmentedLog):
             OSError: the disk; nothing has changed.
         """
         self._check_usable()
-        if index <= self._checkpoint.index:
+        if index <= self.checkpoint_index:
             raise LogRangeError(
-                f"an image at {index}, the checkpoint is at {self._checkpoint.index}"
+                f"an image at {index}, the checkpoint is at {self.checkpoint_index}"
             )
         self.abandon_install()
         self._installation = Installation(
@@ -357,17 +448,17 @@ class Journal(SegmentedLog):
         self._directory.save_current(Current(self._generation + 1, sequence))
         if self._batch is not None:
             self._batch.cancelled = True
-        if self._checkpoint_job is not None:
-            self._checkpoint_job.cancelled = True
-            self._checkpoint_job = None
+        self._drop_checkpoint_job()
         self._close_images()
         self._writer.close()
         self._reader.close()
         before = self._path
         self._generation += 1
-        self._checkpoint = verified.recovered.checkpoint
+        self.checkpoints = self._checkpoints_of(verified.recovered)
+        self.cold = self._cold_of(verified.recovered)
         path = self._directory.generation(self._generation)
         self._use_generation(path, verified.recovered, verified.tail)
+        self.configuration_indexes = verified.recovered.configurations
         remove_tree(self._files, before)
 
     # ------------------------------------------------------------------ hooks of the log
@@ -380,7 +471,7 @@ class Journal(SegmentedLog):
 
     def _cut_floor(self) -> int:
         job = self._checkpoint_job.index if self._checkpoint_job is not None else 0
-        return max(self._checkpoint.index, job, self.first - 1)
+        return max(self.checkpoint_index, job, self.first - 1)
 
 
 def _owner(identity: Identity) -> CheckpointOwner:
@@ -400,8 +491,8 @@ def _recover(place: DataDirectory, vote: VoteFile) -> _Start:
             place.vote_path, 0, f"term {vote.vote.term} is older than the log's last, {last_term}"
         )
     names = list_generation(place.files, path)
-    older = [checkpoint_name(index) for index in names.checkpoints[:-1]]
-    for name in names.leftovers + older:
+    stale = stale_files(recovered.checkpoint, names.checkpoints)
+    for name in (*names.leftovers, *recovered.stale, *stale):
         place.files.remove(path / name)
     # A process that was killed may have left names that are seen but not durable.
     place.files.sync_directory(path)
@@ -409,4 +500,4 @@ def _recover(place: DataDirectory, vote: VoteFile) -> _Start:
     if segment.header.sequence != current.last_segment:
         place.save_current(Current(current.generation, segment.header.sequence))
     tail = mend_tail(place.files, segment, recovered.tail_durable)
-    return _Start(place, vote, current, recovered, tail)
+    return _Start(place, vote, current, recovered, tail, place.load_first_configuration())

@@ -3,11 +3,17 @@
 `ReplicatedLog` is the only door for everybody above; `ReplicatedState` is what replication drives below it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
+from sybline.replication.configuration import Change, Configuration, MemberInfo
+from sybline.replication.pressure import Shortage
+from sybline.replication.state_dump import SavedState, StateDump
 from sybline.state_machine.commands import AnyCommand
+from sybline.state_machine.live_bodies import LiveRuns
 from sybline.state_machine.replies import AnyReply
 
 
@@ -20,6 +26,8 @@ class PeerStatus:
     lag_entries: int
     last_answer_age_s: float
     connected: bool
+    image_sent_bytes: int = 0  # of the checkpoint it is being sent
+    image_bytes: int = 0  # 0: it is sent none
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,44 @@ class ReplicationStatus:
     last_index: int
     pending_proposals: int
     peers: tuple[PeerStatus, ...]
+    is_voter: bool = True  # in the configuration that this member knows
+    configuration_version: int = 0
+    removed: bool = False  # it was a member once and is none any more
+    formed: bool = True  # it knows that its cluster has formed: only then are commands taken
+
+
+class MemberView(Struct, frozen=True):
+    """What is known of one member. Only the leader knows more than `info`."""
+
+    info: MemberInfo
+    match_index: int  # up to here its disk has the leader's log; 0: not known
+    lag_entries: int  # what it lacks of the leader's log
+    heard_age_s: (
+        float  # since the newest heartbeat that it answered was sent; inf: never, or not known
+    )
+    connected: bool
+
+
+class Membership(Struct, frozen=True):
+    """One member's view of the membership."""
+
+    configuration: Configuration  # in force: the latest, committed or not
+    committed: bool
+    leader: int | None
+    term: int
+    member: int  # whose view this is
+    removed: bool  # it was a member once and is none any more
+    view_age_s: float  # how long ago this was certainly so; inf: nothing was heard of a leader
+    members: tuple[MemberView, ...]  # in the order of the configuration
+
+
+@dataclass(frozen=True, slots=True)
+class MemberIdentity:
+    """Who listens at an address."""
+
+    id: int
+    name: str
+    cluster_uid: int  # 0: it belongs to no formed cluster yet
 
 
 class ReplicatedLog(Protocol):
@@ -79,10 +125,44 @@ class ReplicatedLog(Protocol):
         """Return this member's own view, at once."""
 
     async def transfer_leadership(self, *, deadline_s: float, target: int | None = None) -> bool:
-        """Hand over leadership and return whether another member leads now."""
+        """Let another member lead, `target` or the one that has most of the log, and return whether it does.
 
-    def full_disk_member(self) -> int | None:
-        """Return the member whose full disk is why publishes must be refused; None: they may go on (Z-5)."""
+        On any member: others ask the leader. Nothing has changed for certain when it returns False at once.
+        """
+
+    def membership(self) -> Membership:
+        """Return this member's own view, at once; it may be stale."""
+
+    async def ask_leader_membership(self, *, deadline_s: float) -> Membership:
+        """Return the leader's view, confirmed by a quorum after this call.
+
+        Raises:
+            NoLeader: no confirmed leader answered in time.
+        """
+
+    async def change_members(
+        self, change: Change, *, expected_version: int, force: bool = False, deadline_s: float
+    ) -> Configuration:
+        """Make one change through the leader and return the configuration once it is committed.
+
+        `expected_version` is that of the configuration the caller decided upon. `force`: also when too few voters are
+        healthy. The leader that is to be removed hands over first.
+
+        Raises:
+            ChangeRefused: it was definitely not made, and why.
+            NoLeader, NotProposed: it was definitely not made.
+            OutcomeUnknown: it may be made: look at the version.
+        """
+
+    async def identify(self, address: str, *, deadline_s: float) -> MemberIdentity:
+        """Return who listens for members at "host:port", after it proved to know the cluster's secret.
+
+        Raises:
+            Unreachable: nobody, a stranger, or not in time.
+        """
+
+    def shortage(self) -> Shortage | None:
+        """Return why publishes must be refused; None: they may go on (Z-5)."""
 
 
 class ReplicatedState(Protocol):
@@ -91,14 +171,26 @@ class ReplicatedState(Protocol):
     def apply(self, index: int, term: int, payload: bytes) -> None:
         """Apply one committed entry. An exception stops the member (C-9)."""
 
-    def dump(self) -> bytes:
-        """Return the state as of the last applied entry."""
+    def begin_dump(self, first_page: int) -> StateDump:
+        """Return the state as of the last applied entry, to be collected while it goes on changing.
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by a dump. An exception stops the member: never go on with an empty state."""
+        New pages are numbered from `first_page` on. Nothing may be collected of an earlier dump any more.
+        """
 
-    def oldest_live_index(self) -> int | None:
-        """Return the smallest log index whose bodies the state still needs; None: none."""
+    def restore(self, saved: SavedState) -> None:
+        """Replace the state by a saved one. An exception stops the member: never go on with an empty state."""
+
+    def live_bodies(self, start: int, end: int, runs_max: int) -> LiveRuns:
+        """Return which messages with a position in [start, end), or in a first part of it, the queues need.
+
+        A message that was not needed once never is again.
+        """
+
+    def thin(self, payload: bytes, live: Iterable[tuple[int, int]]) -> bytes | None:
+        """Return an entry's payload with the bodies of these messages only, by number and count. Any thread.
+
+        None: the entry has no messages.
+        """
 
 
 NoteHook = Callable[[bytes], bytes]

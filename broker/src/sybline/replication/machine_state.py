@@ -4,13 +4,16 @@ Owns the current `StateMachine` object and the way from bytes to `apply`. An ent
 the state machine raises while changing, stops the member with the entry's index (C-9): its state cannot be trusted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sybline.errors import FailStop
-from sybline.replication.codec import UnknownFormat, decode_command, decode_header
+from sybline.replication.codec import UnknownFormat, decode_command, decode_header, thin
 from sybline.replication.measures import Counters
+from sybline.replication.state_dump import SavedState, StateDump
+from sybline.state_machine.live_bodies import LiveRuns
 from sybline.state_machine.machine import StateMachine
 from sybline.state_machine.meta import Meta
+from sybline.state_machine.pages import Reader
 from sybline.state_machine.replies import AnyReply, Reason, Refused
 from sybline.state_machine.snapshot import UnknownSnapshot
 
@@ -59,21 +62,27 @@ class MachineState:
         self._replied(origin, sequence, reply)
         self.applying_index = None
 
-    def dump(self) -> bytes:
+    def begin_dump(self, first_page: int) -> StateDump:
         """Return the state as of the last applied entry."""
-        return self._machine.dump()
+        return self._machine.begin_capture(first_page)
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by a dump.
+    def restore(self, saved: SavedState) -> None:
+        """Replace the state by a saved one.
 
         Raises:
             FailStop: it was not written by a version that this one knows.
         """
         try:
-            self._machine = self._factory.load(data)
+            reader = Reader(saved.page, is_kept=saved.is_kept)
+            self._machine = self._factory.load_capture(saved.root, reader)
         except UnknownSnapshot as error:
             raise FailStop(f"the checkpoint cannot be read by this version: {error}") from error
 
-    def oldest_live_index(self) -> int | None:
-        """Return the smallest log index whose bodies the state still needs; None: none."""
-        return self._machine.oldest_live_index()
+    def live_bodies(self, start: int, end: int, runs_max: int) -> LiveRuns:
+        """Return which messages with a position in [start, end), or in a first part of it, the queues need."""
+        return self._machine.live_bodies(start, end, runs_max)
+
+    @staticmethod
+    def thin(payload: bytes, live: Iterable[tuple[int, int]]) -> bytes | None:
+        """Return an entry's payload with these messages' bodies only; see `codec.thin`."""
+        return thin(payload, live)

@@ -3,6 +3,7 @@
 Owns no metric names and imports no metrics library: telemetry maps these to its own.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -27,6 +28,21 @@ class NoObserver:
     def proposal_seconds(self, seconds: float) -> None: ...
 
     def checkpoint_seconds(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUse:
+    """What a member stores, and the image it is receiving."""
+
+    log_segments: int = 0
+    cold_files: int = 0
+    cold_bytes: int = 0
+    cold_rewrites: int = (
+        0  # files written anew without what is dead, since the start or the last image
+    )
+    checkpoint_bytes: int = 0
+    image_received_bytes: int = 0
+    image_bytes: int = 0  # 0: it receives none
 
 
 class Counters:

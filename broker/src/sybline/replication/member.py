@@ -6,19 +6,36 @@ engine's.
 
 import asyncio
 import contextlib
+import math
+import secrets
+
+import structlog
 
 from sybline.clock import Clock
-from sybline.errors import NoLeader
+from sybline.errors import NoLeader, Unreachable
+from sybline.replication.changing import draw_cluster_uid
+from sybline.replication.configuration import (
+    NO_MEMBERS,
+    Change,
+    Configuration,
+    MemberInfo,
+    first_configuration,
+)
+from sybline.replication.data_directory import is_initialised
 from sybline.replication.engine import Engine, MemberSettings
 from sybline.replication.fail_stop import Die, FailStopEdge, end_process
 from sybline.replication.journal import COMMAND, Entry, Journal
-from sybline.replication.log import NoteHook, ReplicationStatus
-from sybline.replication.measures import Counters, Observer
+from sybline.replication.log import MemberIdentity, Membership, NoteHook, ReplicationStatus
+from sybline.replication.measures import Counters, Observer, StorageUse
+from sybline.replication.pressure import Shortage
+from sybline.replication.resource_watch import ResourceUse
 from sybline.state_machine.commands import AnyCommand
 from sybline.state_machine.machine import StateMachine
 from sybline.state_machine.replies import AnyReply
 
 __all__ = ["Member", "MemberSettings"]
+
+log = structlog.get_logger(__name__)
 
 
 class Member:
@@ -70,13 +87,23 @@ class Member:
             await self._engine.stop()
 
     def _open_journal(self) -> Journal:
-        settings = self._settings
-        return Journal.open(
-            settings.data_dir,
-            cluster_id=settings.identity.cluster_id,
-            member=settings.identity.member,
+        """Open what is stored; an empty directory begins a cluster only if the settings say so."""
+        settings, member = self._settings, self._settings.member
+        first = _first_members(settings)
+        if not settings.bootstrap and not is_initialised(settings.data_dir):
+            member = None  # a disk of its own is what makes a member: a number from the settings may have been used
+        journal = Journal.open(
+            settings.data_dir, cluster_id=settings.cluster_id, member=member, first=first,
             options=settings.journal,
-        )
+        )  # fmt: skip
+        identity = journal.identity
+        log.info(
+            "data_directory_opened", member=identity.member, is_new=journal.is_blank,
+            first_members=list(journal.first_configuration.ids),
+        )  # fmt: skip
+        if settings.member not in (None, identity.member):
+            log.warning("member_id_ignored", setting=settings.member, member=identity.member)
+        return journal
 
     def _in_hand(self) -> str:
         """Return what this member was at, for its last words."""
@@ -126,21 +153,39 @@ class Member:
         return engine.leader is not None
 
     async def transfer_leadership(self, *, deadline_s: float, target: int | None = None) -> bool:
-        """Hand over leadership and return whether another member leads now.
+        """Let another member lead and return whether it does; see `ReplicatedLog`. Repeated until the deadline."""
+        administration = self._working().administration
+        return await administration.transfer(target=target, deadline_s=deadline_s)
 
-        Without a `target`, to the connected member that has most of the log. Repeated until the deadline.
-        """
-        engine = self._working()
-        member = self._settings.identity.member
-        ends_s = self._clock.monotonic_s() + deadline_s
-        while engine.leader in (None, member) and not engine.is_stopping:
-            left_s = ends_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                break
-            if engine.leader == member and not engine.hand_over_leadership(target):
-                break
-            await engine.leader_moves(min(left_s, self._settings.timing.election_s))
-        return engine.leader not in (None, member)
+    def membership(self) -> Membership:
+        """Return this member's own view of the members, at once."""
+        if self._engine is None:
+            return Membership(
+                NO_MEMBERS, committed=False, leader=None, term=0, member=self._settings.member or 0,
+                removed=False, view_age_s=math.inf, members=(),
+            )  # fmt: skip
+        return self._engine.membership()
+
+    async def ask_leader_membership(self, *, deadline_s: float) -> Membership:
+        """Return the leader's view, confirmed by a quorum after this call; see `ReplicatedLog`."""
+        return await self._working().administration.view(deadline_s=deadline_s)
+
+    async def change_members(
+        self, change: Change, *, expected_version: int, force: bool = False, deadline_s: float
+    ) -> Configuration:
+        """Make one change of members through the leader; see `ReplicatedLog`."""
+        return await self._working().administration.change(
+            change, expected_version=expected_version, force=force, deadline_s=deadline_s
+        )
+
+    async def identify(self, address: str, *, deadline_s: float) -> MemberIdentity:
+        """Return who listens for members at "host:port"; see `ReplicatedLog`."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                found = await self._working().transport.identify(address)
+        except TimeoutError as error:
+            raise Unreachable("no answer in time") from error
+        return MemberIdentity(found.member, found.name, found.cluster_uid)
 
     def payload(self, index: int) -> bytes:
         """Return the command bytes of a log entry that is applied and still live.
@@ -149,27 +194,26 @@ class Member:
             KeyError: the entry is no longer stored.
         """
         engine = self._working()
-        if not engine.journal.first <= index <= engine.node.applied_index:
+        if index > engine.node.applied_index:
             raise KeyError(index)
         entry: Entry | None = None
         with self._edge:  # what cannot be read is damaged
-            entry = engine.journal.entry(index)
+            entry = engine.journal.stored(index)
         if entry is None or entry.kind != COMMAND:
             raise KeyError(index)
         return entry.payload
 
     def status(self) -> ReplicationStatus:
         """Return this member's own view, at once."""
-        member = self._settings.identity.member
         if self._engine is None:
             return ReplicationStatus(
-                member, "follower", term=0, leader=None, ready=False, quorum_confirmed=False,
+                self._settings.member or 0, "follower", term=0, leader=None, ready=False, quorum_confirmed=False,
                 commit_index=0, applied_index=0, first_index=0, last_index=0,
                 pending_proposals=0, peers=(),
             )  # fmt: skip
         node, journal = self._engine.node, self._engine.journal
         return ReplicationStatus(
-            member=member,
+            member=node.member,
             role=node.role,
             term=node.term,
             leader=node.leader,
@@ -181,12 +225,16 @@ class Member:
             last_index=journal.last,
             pending_proposals=len(self._engine.proposals),
             peers=self._engine.peers(),
+            is_voter=node.is_voter,
+            configuration_version=node.configuration.version,
+            removed=node.is_removed,
+            formed=bool(journal.cluster_uid),
         )
 
-    def full_disk_member(self) -> int | None:
-        """Return the member whose full disk is why publishes must be refused; None: they may go on (Z-5)."""
+    def shortage(self) -> Shortage | None:
+        """Return why publishes must be refused; None: they may go on (Z-5)."""
         engine = self._engine
-        return None if engine is None else engine.pressure.blocking_member(engine.leader)
+        return None if engine is None else engine.pressure.shortage(engine.leader)
 
     # --- for metrics and the composition root ---
     @property
@@ -200,17 +248,37 @@ class Member:
         return self._working().transport.port
 
     @property
-    def disk_free_bytes(self) -> int:
-        """Return the free space of the disk, as measured last."""
-        return 0 if self._engine is None else self._engine.disk.free_bytes
+    def resources(self) -> ResourceUse:
+        """Return what was measured last of disk, memory and open files."""
+        return ResourceUse() if self._engine is None else self._engine.resources.use
+
+    @property
+    def storage(self) -> StorageUse:
+        """Return what is stored, and how far an image has been received."""
+        return StorageUse() if self._engine is None else self._engine.storage_use()
 
     @property
     def log_bytes(self) -> int:
         """Return the bytes of the stored log."""
-        return 0 if self._engine is None else self._engine.journal.log_bytes
+        return 0 if self._engine is None else self._engine.journal.stored_bytes
 
     @property
     def log_live_bytes(self) -> int:
         """Return the bytes of the bodies that queues still hold; the rest of the log is history and framing."""
         bodies = sum(queue.bytes for queue in self.machine.queue_stats())
         return min(bodies, self.log_bytes)  # a message in several queues is stored once
+
+
+def _first_members(settings: MemberSettings) -> Configuration:
+    """Return what an empty directory begins with: the members that the settings name, or, for a joiner, nobody."""
+    if not settings.bootstrap:
+        return NO_MEMBERS
+    if settings.member is None:
+        raise ValueError("a first member needs a number; the settings must have refused this")
+    addresses = {**settings.peers, settings.member: settings.address}
+    names = {member: address.rpartition(":")[0] for member, address in addresses.items()}
+    names[settings.member] = settings.name
+    members = [MemberInfo(m, names[m], address, voter=True) for m, address in addresses.items()]
+    # Who begins alone has its number before it says a word to anybody: nobody could refuse it if it had lost its disk.
+    uid = 0 if settings.peers else draw_cluster_uid(secrets.SystemRandom())
+    return first_configuration(members, uid)

@@ -7,6 +7,7 @@ connection knows who is at its other end. Nothing is unpickled.
 
 import struct
 from typing import Final, TypeAlias
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -81,6 +82,7 @@ class SnapshotReply(Struct, frozen=True):
     offset: int  # next byte wanted
     match: int  # above 0: the receiver's log agrees with the leader's up to here
     round: int
+    pause_ms: int = 0  # above 0: the receiver has no room for the image now
 
 
 class TimeoutNow(Struct, frozen=True):
@@ -108,16 +110,29 @@ class ReadIndexRequest(Struct, frozen=True):
     note: bytes
 
 
+class LeaderCall(Struct, frozen=True):
+    """A question about the membership, for the leader (`leader_calls.py`)."""
+
+    request: int
+    body: bytes
+
+
+class LeaderAnswer(Struct, frozen=True):
+    request: int
+    body: bytes
+
+
 class ReadIndexReply(Struct, frozen=True):
     request: int
     index: int  # 0: not confirmed as leader
     answer: bytes
 
 
-class DiskReport(Struct, frozen=True):
-    """Whether the sender's disk is below its low-water mark (Z-5)."""
+class ShortageReport(Struct, frozen=True):
+    """What the sender is short of (Z-5)."""
 
-    is_low: bool
+    disk: bool
+    memory: bool
 
 
 RaftMessage: TypeAlias = (
@@ -131,12 +146,23 @@ RaftMessage: TypeAlias = (
     | SnapshotReply
     | TimeoutNow
 )
-ClientMessage: TypeAlias = Propose | ProposeRefused | ReadIndexRequest | ReadIndexReply | DiskReport
+ClientMessage: TypeAlias = (
+    Propose
+    | ProposeRefused
+    | ReadIndexRequest
+    | ReadIndexReply
+    | ShortageReport
+    | LeaderCall
+    | LeaderAnswer
+)
 Message: TypeAlias = RaftMessage | ClientMessage
 
 NOTE_BYTES_MAX: Final = 4 * limits.KIB
 _APPEND = struct.Struct("<QQQQQI?")
 _ENTRY = struct.Struct("<IBQ")  # payload length, kind, term
+_CRC = struct.Struct(
+    "<I"
+)  # of the rest of a chunk: a damaged one is asked for again, not the whole image
 _CHUNK = struct.Struct("<QQQQQQQ")
 _READ = struct.Struct("<Q")
 _READ_REPLY = struct.Struct("<QQ")
@@ -149,16 +175,21 @@ _FIXED: Final[tuple[tuple[int, struct.Struct, type[Struct]], ...]] = (
     (18, struct.Struct("<QQQ?"), RequestVote),
     (19, struct.Struct("<Q?"), Vote),
     (21, struct.Struct("<Q?QQQQ"), AppendReply),
-    (23, struct.Struct("<QQQQQQ"), SnapshotReply),
+    (23, struct.Struct("<QQQQQQI"), SnapshotReply),
     (24, struct.Struct("<Q"), TimeoutNow),
     (33, struct.Struct("<QQ?"), ProposeRefused),
-    (36, struct.Struct("<?"), DiskReport),
+    (36, struct.Struct("<??"), ShortageReport),
 )
 _APPEND_KIND: Final = 20
 _CHUNK_KIND: Final = 22
 _PROPOSE_KIND: Final = 32
 _READ_KIND: Final = 34
 _READ_REPLY_KIND: Final = 35
+_LEADER_KINDS: Final[dict[int, type[LeaderCall] | type[LeaderAnswer]]] = {
+    37: LeaderCall,
+    38: LeaderAnswer,
+}
+_KIND_OF_LEADER: Final = {cls: kind for kind, cls in _LEADER_KINDS.items()}
 _BY_TYPE: Final = {cls: (kind, layout) for kind, layout, cls in _FIXED}
 _BY_KIND: Final = {kind: (layout, cls) for kind, layout, cls in _FIXED}
 
@@ -175,9 +206,12 @@ def encode(message: Message) -> tuple[int, bytes]:
                 message.term, message.index, message.index_term, message.image_id,
                 message.total, message.offset, message.round,
             )  # fmt: skip
-            return _CHUNK_KIND, head + message.data
+            crc = crc32(message.data, crc32(head))
+            return _CHUNK_KIND, b"".join((_CRC.pack(crc), head, message.data))
         case ReadIndexRequest():
             return _READ_KIND, _READ.pack(message.request) + message.note
+        case LeaderCall() | LeaderAnswer():
+            return _KIND_OF_LEADER[type(message)], _READ.pack(message.request) + message.body
         case ReadIndexReply():
             head = _READ_REPLY.pack(message.request, message.index)
             return _READ_REPLY_KIND, head + message.answer
@@ -205,6 +239,10 @@ def decode(kind: int, body: bytes | memoryview) -> Message:
             return _decode_chunk(body)
         if kind == _READ_KIND:
             return ReadIndexRequest(_READ.unpack_from(body)[0], _note(body, _READ.size))
+        if kind in _LEADER_KINDS:
+            if len(body) > limits.LEADER_CALL_BYTES_MAX:
+                raise BadFrame(f"a question to the leader, or its answer, of {len(body)} bytes")
+            return _LEADER_KINDS[kind](_READ.unpack_from(body)[0], bytes(body[_READ.size :]))
         if kind == _READ_REPLY_KIND:
             request, index = _READ_REPLY.unpack_from(body)
             return ReadIndexReply(request, index, _note(body, _READ_REPLY.size))
@@ -247,8 +285,11 @@ def _decode_append(body: bytes | memoryview) -> Append:
 
 
 def _decode_chunk(body: bytes | memoryview) -> SnapshotChunk:
-    term, index, index_term, image_id, total, offset, round_ = _CHUNK.unpack_from(body)
-    data = bytes(body[_CHUNK.size :])
+    (crc,) = _CRC.unpack_from(body)
+    if crc32(memoryview(body)[_CRC.size :]) != crc:
+        raise BadFrame(f"a chunk of {len(body)} bytes fails its checksum")
+    term, index, index_term, image_id, total, offset, round_ = _CHUNK.unpack_from(body, _CRC.size)
+    data = bytes(body[_CRC.size + _CHUNK.size :])
     if index == 0 or index_term > term or offset + len(data) > total:
         raise BadFrame(f"chunk at {offset} of {total} bytes, {len(data)} long, index {index}")
     return SnapshotChunk(term, index, index_term, image_id, total, offset, round_, data)

@@ -1,12 +1,12 @@
 """One member of a Raft group: a hardened `pysyncobj.SyncObj`, driven by ticks and messages (ADR-0001).
 
 Owns the order of work in a tick, proposals, application, linearizable reads, checkpoints and the view for status. The
-rules stand in `election`, `following` and `leading`; what waits for the disk in `durable_core`. One thread, the loop's,
-owns a node. A broken invariant or storage error is a `FailStop`.
+rules stand in `election`, `following`, `leading` and `changing`; what waits for the disk in `durable_core`. One thread,
+the loop's, owns a node. A broken invariant or storage error is a `FailStop`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from sybline import limits
 from sybline.clock import Clock
 from sybline.errors import FailStop
+from sybline.replication.changing import Changing
 from sybline.replication.durable_core import Background
 from sybline.replication.journal import (
     COMMAND,
@@ -23,7 +24,6 @@ from sybline.replication.journal import (
     Journal,
     LogRangeError,
 )
-from sybline.replication.leading import Leading
 from sybline.replication.log import ReplicatedState
 from sybline.replication.messages import (
     Append,
@@ -40,6 +40,7 @@ from sybline.replication.messages import (
 from sybline.replication.progress import Mode
 from sybline.replication.quirks import FOLLOWER, LEADER, NOT_LEADER, QUEUE_FULL, ROLE_NAMES
 from sybline.replication.timing import Timing
+from sybline.replication.upkeep import Upkeep
 
 # After so much the loop turns: a long replay must not stop heartbeats.
 APPLY_ENTRIES_PER_TICK = 2_000
@@ -65,6 +66,9 @@ class Listener(Protocol):
     def checkpointed(self, index: int) -> None:
         """A checkpoint is on disk."""
 
+    def membership_changed(self) -> None:
+        """The members, whether they are committed, or who is still told of his removal are others now."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerProgress:
@@ -73,6 +77,8 @@ class PeerProgress:
     member: int
     match_index: int
     heard_age_s: float
+    image_sent_bytes: int
+    image_bytes: int  # 0: it is sent none
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +89,13 @@ class CheckpointDistance:
     log_bytes: int = limits.CHECKPOINT_LOG_BYTES
 
 
-class RaftNode(Leading):
+class RaftNode(Changing):
     """See the module."""
 
     def __init__(  # noqa: PLR0913 - everything a node has around it
         self,
         *,
         member: int,
-        voters: Sequence[int],
         journal: Journal,
         state: ReplicatedState,
         send: Callable[[int, RaftMessage], None],
@@ -119,15 +124,20 @@ class RaftNode(Leading):
         self._checkpoint_not_before_s = -math.inf
         self._reads: list[tuple[int, int, ReadDone]] = []  # round and index needed
         self._told_leader: tuple[int | None, int] = (None, 0)
+        self._told_membership: tuple[object, ...] = ()
         super().__init__(
-            member=member, voters=voters, journal=journal, state=state, send=send,
+            member=member, journal=journal, state=state, send=send,
             clock=clock, rng=rng, timing=timing, start_sync=start_sync,
         )  # fmt: skip
         saved = journal.load_checkpoint()
         if saved is not None:
             state.restore(saved)
+            saved.close()
         self._set_applied(journal.checkpoint_index)
         self._set_commit(journal.checkpoint_index)
+        self._upkeep = Upkeep(
+            journal, state, start=self._start_upkeep, applied_index=lambda: self.applied_index
+        )
 
     # --- driving ---
     def tick(self) -> float:
@@ -162,6 +172,7 @@ class RaftNode(Leading):
 
     def peer_connected(self, peer: int) -> None:
         """A connection to a peer opened: what is due to it is sent with the next tick."""
+        self._meet(peer)
         progress = self._progress.get(peer)
         if progress is not None:
             progress.due_s = 0.0
@@ -188,7 +199,7 @@ class RaftNode(Leading):
         if self.role_number == LEADER:
             self._check_leadership(now_s)
         elif now_s >= self._deadline_s:
-            self._ask_for_prevotes(now_s)
+            self._time_is_up(now_s)
         if self.role_number == LEADER:
             self._advance()  # first: the next entries carry the news, and proposals need gather no longer
         self._take_commands(now_s)
@@ -197,10 +208,13 @@ class RaftNode(Leading):
         self._flush()
         if self.role_number == LEADER and self._advance():
             self._replicate(now_s)
+        self._follow_changes()
         self._apply()
         self._serve_reads()
         self._checkpoint_if_due()
+        self._look_after_files()
         self._tell_leader()
+        self._tell_membership()
 
     def _check_leadership(self, now_s: float) -> None:
         if not self._hears_quorum(now_s, self._timing.election_max_s):
@@ -209,8 +223,8 @@ class RaftNode(Leading):
             self._transfer = None  # the target did not take over
 
     def on_message(self, peer: int, message: RaftMessage) -> None:
-        if peer not in self._others:
-            return  # strangers have no say
+        if not self._takes_part:
+            return
         now_s = self._now_s()
         match message:
             case Append():
@@ -234,6 +248,7 @@ class RaftNode(Leading):
                     message.term == self.term
                     and peer == self.leader
                     and self.role_number == FOLLOWER
+                    and self._may_campaign
                 ):
                     self._campaign(now_s, transfer=True)
 
@@ -241,9 +256,10 @@ class RaftNode(Leading):
     def propose(self, payload: bytes, refused: Refused) -> None:
         """Append a command with the next tick; `refused` is called iff it is definitely not appended.
 
-        A leader that hears no quorum refuses before it steps down: what it appended now might be lost or not.
+        A leader that hears no quorum refuses before it steps down: what it appended now might be lost or not. Before
+        the cluster has formed nothing is taken: the loss of a disk would not be noticed yet (ADR-0005).
         """
-        if not self.quorum_confirmed or self._transfer is not None:
+        if not (self.quorum_confirmed and self._journal.cluster_uid) or self._transfer is not None:
             refused(False)
         elif not self._journal.has_room:
             refused(True)
@@ -277,7 +293,7 @@ class RaftNode(Leading):
             index += 1
             entries.append(Entry(index, term, COMMAND, payload))
         if entries:
-            self._journal.append(entries)
+            self._append(entries)
             self._gathers_until_s = now_s + self._gather_s
 
     # --- applying ---
@@ -299,6 +315,7 @@ class RaftNode(Leading):
 
     def _installed(self) -> None:
         self._bytes_since_checkpoint = 0
+        self._upkeep.reset()
         self._listener.installed()
 
     # --- reads ---
@@ -334,6 +351,7 @@ class RaftNode(Leading):
         if (
             index - journal.checkpoint_index < self._checkpoint.entries
             and self._bytes_since_checkpoint < self._checkpoint.log_bytes
+            and not self._upkeep.wants_checkpoint
         ):
             return
         is_free = self._checkpoint_job is None and index <= journal.durable
@@ -343,19 +361,53 @@ class RaftNode(Leading):
 
     def _begin_checkpoint(self, index: int) -> None:
         self._bytes_since_checkpoint = 0
-        job = self._checkpoint_job = self._journal.begin_checkpoint(index, self._state.dump())
+        dump = self._state.begin_dump(self._journal.checkpoints.next_page)
+        job = self._checkpoint_job = self._journal.begin_checkpoint(
+            index, dump, live=self._has_live, configuration=self._configuration_at(index)
+        )
+        self._write_checkpoint(job)
+
+    def _write_checkpoint(self, job: CheckpointJob) -> None:
+        """Write a slice of the state in the thread, then collect the next one; the loop turns in between."""
 
         def run() -> None:
             self._guarded(lambda: self._journal.run_checkpoint(job))
 
         def done() -> None:
-            self._checkpoint_job = None
-            if self._journal.end_checkpoint(job, self._state.oldest_live_index()):
-                self._listener.checkpointed(index)
+            if job.is_done:
+                self._end_checkpoint(job)
             else:
-                self._checkpoint_not_before_s = self._now_s() + CHECKPOINT_RETRY_S
+                job.collect()
+                self._write_checkpoint(job)
 
         self._start_background(run, done)
+
+    def _end_checkpoint(self, job: CheckpointJob) -> None:
+        self._checkpoint_job = None
+        if self._journal.end_checkpoint(job):
+            self._upkeep.checkpointed()
+            self._configurations.drop_before(job.index)
+            self._listener.checkpointed(job.index)
+        else:
+            self._checkpoint_not_before_s = self._now_s() + CHECKPOINT_RETRY_S
+
+    def _has_live(self, first: int, end: int) -> bool:
+        """Return whether the state needs a body of the entries `first` to before `end`."""
+        start, stop = first * limits.BATCH_MESSAGES_MAX, end * limits.BATCH_MESSAGES_MAX
+        while start < stop:
+            live = self._state.live_bodies(start, stop, 1)
+            if live.positions:
+                return True
+            start = live.end
+        return False
+
+    def _look_after_files(self) -> None:
+        """Let go of what is dead on disk; not while an image is about to replace all of it."""
+        if not self._verifying:
+            self._upkeep.step(self._now_s())
+
+    def _start_upkeep(self, run: Callable[[], None], done: Callable[[], None]) -> None:
+        self._start_background(lambda: self._guarded(run), done)
 
     def _start_background(self, run: Callable[[], None], done: Callable[[], None]) -> None:
         if self._background is None:
@@ -382,6 +434,15 @@ class RaftNode(Leading):
             self._told_leader = known
             self._listener.leader_changed(leader, self.term)
 
+    def _tell_membership(self) -> None:
+        """Tell the listener when the members have changed in any way that matters to it."""
+        known = (
+            self.configuration_index, self.is_configuration_committed, self.leaving, self.is_removed,
+        )  # fmt: skip
+        if known != self._told_membership:
+            self._told_membership = known
+            self._listener.membership_changed()
+
     # --- view ---
     @property
     def role(self) -> str:
@@ -389,23 +450,15 @@ class RaftNode(Leading):
         return ROLE_NAMES[self.role_number]
 
     @property
-    def is_ready_leader(self) -> bool:
-        """Return whether this member leads and has applied its no-op."""
-        return self.role_number == LEADER and self.applied_index >= self._no_op
-
-    @property
     def ready(self) -> bool:
         """Return whether this member serves: it leads, or knows a leader and has applied what that has committed."""
         if self.role_number == LEADER:
             return self.is_ready_leader
-        return self.leader is not None and self.applied_index >= min(
-            self._leader_commit, self._journal.last
+        return (
+            self.leader is not None
+            and not self.is_removed
+            and self.applied_index >= min(self._leader_commit, self._journal.last)
         )
-
-    @property
-    def quorum_confirmed(self) -> bool:
-        """Return whether this member leads and a majority confirmed it within one election time-out (C-5)."""
-        return self.is_ready_leader and self._hears_quorum(self._now_s(), self._timing.election_s)
 
     @property
     def is_transferring(self) -> bool:
@@ -415,5 +468,6 @@ class RaftNode(Leading):
         """Return the leader's view of its followers; empty on a follower."""
         now_s = self._now_s()
         return tuple(
-            PeerProgress(peer, p.match, now_s - p.heard_s) for peer, p in self._progress.items()
+            PeerProgress(peer, p.match, p.heard_age_s(now_s), p.image_sent_bytes, p.image_bytes)
+            for peer, p in self._progress.items()
         )

@@ -1,4 +1,4 @@
-"""What members ask of each other besides Raft: take my command, confirm a read, how is your disk.
+"""What members ask of each other besides Raft: take my command, confirm a read, what are you short of.
 
 Owns the way to the leader as this member sees it, and the leader's side of other members' reads. It gets every frame of
 the transport and passes Raft's on to the node.
@@ -13,21 +13,24 @@ from sybline import limits
 from sybline.replication.codec import UnknownFormat
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.intake import Intake
+from sybline.replication.leader_calls import LeaderCalls
 from sybline.replication.log import NoteHook
 from sybline.replication.measures import Counters
 from sybline.replication.messages import (
     BadFrame,
-    DiskReport,
+    LeaderAnswer,
+    LeaderCall,
     Message,
     Propose,
     ProposeRefused,
     ReadIndexReply,
     ReadIndexRequest,
+    ShortageReport,
     decode,
     encode,
 )
 from sybline.replication.node import RaftNode
-from sybline.replication.pressure import DiskPressure
+from sybline.replication.pressure import Pressure, Resource
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
 
@@ -52,6 +55,11 @@ def send_refusal(wire: Wire, peer: int, origin: int, sequence: int, overloaded: 
     send_message(wire, peer, ProposeRefused(origin, sequence, overloaded))
 
 
+def _short_of(report: ShortageReport) -> frozenset[Resource]:
+    told = ((Resource.DISK, report.disk), (Resource.MEMORY, report.memory))
+    return frozenset(resource for resource, is_short in told if is_short)
+
+
 class PeerCalls:
     """The receiver of the transport; see the module."""
 
@@ -63,7 +71,8 @@ class PeerCalls:
         intake: Intake,
         proposals: Proposals,
         reads: Reads,
-        pressure: DiskPressure,
+        pressure: Pressure,
+        leader_calls: LeaderCalls,
         counters: Counters,
         on_note: NoteHook,
         edge: FailStopEdge,
@@ -76,6 +85,7 @@ class PeerCalls:
         self._proposals = proposals
         self._reads = reads
         self._pressure = pressure
+        self._leader_calls = leader_calls
         self._counters = counters
         self._on_note = on_note
         self._edge = edge
@@ -160,6 +170,7 @@ class PeerCalls:
         """A peer's connection is gone: what was in flight on it has no answer."""
         with self._edge:
             self._node.peer_disconnected(peer)
+            self._leader_calls.disconnected(peer)
             self._peer_moved(peer)
 
     def _peer_moved(self, peer: int) -> None:
@@ -176,15 +187,15 @@ class PeerCalls:
         if self._edge.is_broken:
             return
         message = decode(kind, body)
-        rejected: UnknownFormat | None = None
+        rejected: UnknownFormat | BadFrame | None = None
         is_news = False
         with self._edge:
             try:
                 is_news = self._take(peer, message)
-            except UnknownFormat as error:
+            except (UnknownFormat, BadFrame) as error:
                 rejected = error
         if rejected is not None:
-            raise BadFrame(f"a command that cannot be read: {rejected}") from rejected
+            raise BadFrame(f"it cannot be read: {rejected}") from rejected
         if is_news:
             self._wake()
 
@@ -201,8 +212,13 @@ class PeerCalls:
                 self._confirm_for(peer, message)
             case ReadIndexReply():
                 self._reads.answered(message.request, message.index or None, message.answer)
-            case DiskReport():
-                self._pressure.reported(peer, is_low=message.is_low)
+            case LeaderCall():
+                self._leader_calls.asked(peer, message)
+            case LeaderAnswer():
+                self._leader_calls.answered(peer, message)
+                return False
+            case ShortageReport():
+                self._pressure.reported(peer, _short_of(message))
             case _:
                 return self._node.receive(peer, message)
         return True

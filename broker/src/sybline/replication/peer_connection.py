@@ -14,9 +14,9 @@ from sybline.replication.handshake import (
     Handshake,
     HandshakeKind,
     HandshakeRefused,
-    refusal,
 )
 from sybline.replication.messages import BadFrame
+from sybline.replication.peer_security import PeerSecurity
 
 KEEPALIVE_KIND = 0
 RECEIVE_BUFFER_BYTES = limits.APPEND_BYTES_MAX + 64 * limits.KIB  # a full append and its framing
@@ -31,7 +31,7 @@ class Owner(Protocol):
     def opened(self, connection: "PeerConnection") -> None:
         """The other side proved to be `connection.peer`."""
 
-    def refused(self, connection: "PeerConnection", reason: str) -> None:
+    def refused(self, connection: "PeerConnection", error: HandshakeRefused) -> None:
         """The opening failed; the connection closes itself."""
 
     def frame(self, connection: "PeerConnection", kind: int, body: memoryview) -> None:
@@ -47,9 +47,13 @@ class Owner(Protocol):
 class PeerConnection(asyncio.BufferedProtocol):
     """One connection, dialled or accepted."""
 
-    def __init__(self, owner: Owner, handshake: Handshake) -> None:
+    def __init__(
+        self, owner: Owner, handshake: Handshake, security: PeerSecurity | None = None
+    ) -> None:
+        """With `security`, who does not have a member's certificate does not get to say a word."""
         self._owner = owner
-        self._handshake = handshake
+        self.handshake = handshake
+        self._security = security
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(limits.KIB * 4)  # grows once the peer has proved who it is
         self._view = memoryview(self._buffer)
@@ -111,7 +115,12 @@ class PeerConnection(asyncio.BufferedProtocol):
     # --- asyncio.BufferedProtocol ---
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._send_opening(self._handshake.first_frames())
+        try:
+            self._check_certificate(self._transport)
+        except HandshakeRefused as error:
+            self._refuse(error)
+        else:
+            self._send_opening(self.handshake.first_frames())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -158,9 +167,9 @@ class PeerConnection(asyncio.BufferedProtocol):
             if kind != KEEPALIVE_KIND:
                 self._owner.frame(self, kind, body)
             return
-        self._send_opening(self._handshake.received(kind, bytes(body)))
-        if self._handshake.is_done:
-            self.peer = self._handshake.peer
+        self._send_opening(self.handshake.received(kind, bytes(body)))
+        if self.handshake.is_done:
+            self.peer = self.handshake.peer
             self._frame_bytes_max = limits.FRAME_BYTES_MAX
             self._owner.opened(self)
 
@@ -191,13 +200,19 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._buffer, self._view = buffer, view
 
     # --- the opening ---
+    def _check_certificate(self, transport: asyncio.Transport) -> None:
+        if self._security is None:
+            return
+        reason = self._security.refusal(transport.get_extra_info("peercert"))
+        if reason:
+            raise HandshakeRefused(reason)
+
     def _send_opening(self, frames: list[tuple[HandshakeKind, bytes]]) -> None:
         for kind, body in frames:
             self.queue(kind, body)
         self.flush()
 
     def _refuse(self, error: HandshakeRefused) -> None:
-        if error.tell:
-            self._send_opening([refusal(str(error))])
-        self._owner.refused(self, str(error))
+        self._send_opening(error.frames)
+        self._owner.refused(self, error)
         self.close()

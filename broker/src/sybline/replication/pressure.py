@@ -1,54 +1,93 @@
-"""Which members are short of disk, and whether publishes must be refused for it (Z-5).
+"""Which members are short of disk or memory, and whether publishes must be refused for it (Z-5).
 
-Pure: members report whether they are below the low-water mark; every member judges by itself from what it was told.
+Pure: members tell what they are short of; every member judges by itself from what it was told.
 """
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
 
 from sybline import limits
 
-RECOVERED_FACTOR = 1.1  # a disk counts as low until this much above the mark is free
+
+class Resource(Enum):
+    """What a member can be short of so that publishes are refused; the first in this order is named."""
+
+    DISK = "disk"
+    MEMORY = "memory"
 
 
-def low_water_bytes(total_bytes: int) -> int:
-    """Return the free bytes below which a disk of this size counts as almost full."""
-    return min(limits.DISK_LOW_WATER_BYTES, int(total_bytes * limits.DISK_LOW_WATER_RATIO))
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why publishes are refused."""
+
+    member: int
+    resource: Resource
 
 
-class DiskPressure:
-    """What is known of the disks of all members."""
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """When a member counts as short, and when no longer: well beyond the mark, so that it does not flap."""
 
-    __slots__ = ("_low", "_members", "_quorum")
+    disk_low_bytes: int = limits.DISK_LOW_MARK_BYTES_DEFAULT
+    disk_low_ratio: float = limits.DISK_LOW_MARK_RATIO_DEFAULT
+    memory_high_bytes: int = 0  # 0: no mark
+
+    def disk_low_mark_bytes(self, total_bytes: int) -> int:
+        """Return the free bytes below which a disk of this size is almost full: the smaller of both marks."""
+        return min(self.disk_low_bytes, int(total_bytes * self.disk_low_ratio))
+
+    def is_disk_low(self, *, free_bytes: int, total_bytes: int, was_low: bool) -> bool:
+        """Return whether a disk counts as almost full."""
+        mark = self.disk_low_mark_bytes(total_bytes)
+        return free_bytes < (int(mark * limits.DISK_RECOVERED_FACTOR) if was_low else mark)
+
+    def is_memory_high(self, resident_bytes: int, *, was_high: bool) -> bool:
+        """Return whether a process uses more memory than it should."""
+        mark = self.memory_high_bytes
+        if not mark:
+            return False
+        return resident_bytes > (int(mark * limits.MEMORY_RECOVERED_FACTOR) if was_high else mark)
+
+
+class Pressure:
+    """What is known of the resources of all members."""
+
+    __slots__ = ("_members", "_quorum", "_short")
 
     def __init__(self, members: frozenset[int]) -> None:
         self._members = members
         self._quorum = len(members) // 2 + 1
-        self._low: set[int] = set()
+        self._short: dict[int, AbstractSet[Resource]] = {}  # never empty sets
 
-    def measured(self, member: int, *, free_bytes: int, total_bytes: int, is_full: bool) -> bool:
-        """Take this member's own measurement and return whether its disk is low.
+    def follow(self, members: frozenset[int]) -> None:
+        """Judge by these members from now on: those whose disks count."""
+        self._members = members
+        self._quorum = len(members) // 2 + 1
+        for member in self._short.keys() - members:
+            del self._short[member]
 
-        `is_full`: the log could not reserve its next segment, whatever the file system says.
-        """
-        mark = low_water_bytes(total_bytes)
-        if member in self._low:
-            mark = int(mark * RECOVERED_FACTOR)
-        self.reported(member, is_low=is_full or free_bytes < mark)
-        return member in self._low
-
-    def reported(self, member: int, *, is_low: bool) -> None:
-        """Take a member's word for its disk."""
-        if is_low and member in self._members:
-            self._low.add(member)
+    def reported(self, member: int, short_of: AbstractSet[Resource]) -> None:
+        """Take a member's word for what it is short of."""
+        if short_of and member in self._members:
+            self._short[member] = short_of
         else:
-            self._low.discard(member)
+            self._short.pop(member, None)
 
-    def is_low(self, member: int) -> bool:
-        """Return whether a member's disk is low as far as known."""
-        return member in self._low
+    def short_of(self, member: int) -> AbstractSet[Resource]:
+        """Return what a member is short of as far as known."""
+        return self._short.get(member, frozenset())
 
-    def blocking_member(self, leader: int | None) -> int | None:
-        """Return the member to name in the refusal of a publish; None: publishes may go on."""
-        if leader in self._low:
-            return leader
-        if len(self._members) - len(self._low) < self._quorum:
-            return min(self._low)
+    def shortage(self, leader: int | None) -> Shortage | None:
+        """Return what to name in the refusal of a publish; None: publishes may go on.
+
+        They stop for the leader's own need, and when fewer members than a quorum have room for more.
+        """
+        if leader is not None and leader in self._short:
+            return self._first_of(leader)
+        if len(self._members) - len(self._short) < self._quorum and self._short:
+            return self._first_of(min(self._short))
         return None
+
+    def _first_of(self, member: int) -> Shortage:
+        return Shortage(member, next(each for each in Resource if each in self._short[member]))

@@ -1,5 +1,6 @@
 """What a leader knows about one follower, and how much may be in flight to it."""
 
+import math
 from collections import deque
 from enum import Enum
 
@@ -26,10 +27,12 @@ class Progress:
         "image",
         "in_flight",
         "in_flight_bytes",
+        "large_until_s",
         "match",
         "mode",
         "next",
         "offset",
+        "paused_until_s",
         "round",
         "sent_s",
     )
@@ -46,8 +49,10 @@ class Progress:
         self.commit_told = 0
         self.image: Image | None = None
         self.offset = 0
+        self.paused_until_s = 0.0  # no image data until then
         self.in_flight: deque[tuple[int, int]] = deque()  # last index, bytes
         self.in_flight_bytes = 0
+        self.large_until_s = 0.0  # a large entry may be on its way until then
 
     @property
     def has_room(self) -> bool:
@@ -57,9 +62,23 @@ class Progress:
             and self.in_flight_bytes < limits.WINDOW_BYTES_MAX
         )
 
+    def heard_age_s(self, now_s: float) -> float:
+        """Return how long ago the newest answered heartbeat round began; inf: it has not answered this leader yet."""
+        return now_s - self.heard_s if self.round else math.inf
+
     @property
     def is_idle(self) -> bool:
         return self.next - 1 == self.match
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the size of the image that is being sent; 0: none is."""
+        return 0 if self.image is None else self.image.total_bytes
+
+    @property
+    def image_sent_bytes(self) -> int:
+        """Return how much of it the follower has."""
+        return 0 if self.image is None else self.offset
 
     def sent(self, last: int, size_bytes: int, now_s: float) -> None:
         """Note a message with entries up to `last`."""
@@ -77,9 +96,14 @@ class Progress:
         while self.in_flight and self.in_flight[0][0] <= self.match:
             self.in_flight_bytes -= self.in_flight.popleft()[1]
 
+    def sent_large(self, size_bytes: int, now_s: float) -> None:
+        """Note an entry that takes its time: sent again too soon, copies of it would fill the connection."""
+        self.large_until_s = now_s + size_bytes / limits.LARGE_ENTRY_BYTES_PER_S
+
     def probe(self, now_s: float, *, at: int | None = None) -> None:
         """Go back to one message in flight, from `at` or from what is known to match."""
         self.close_image()
+        self.large_until_s = 0.0
         self.mode = Mode.PROBE
         self.next = self.match + 1 if at is None else at
         self.due_s = now_s

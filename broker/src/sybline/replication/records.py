@@ -3,7 +3,7 @@
 offset  bytes
 0       4       CRC-32 of everything after it, started with the seed of the file
 4       4       payload bytes
-8       1       record kind: ENTRY, TRUNC or BATCH
+8       1       record kind: ENTRY, TRUNC, BATCH, or PACKED: an ENTRY whose payload is compressed, in cold files only
 9       1       entry kind: command, no-op, configuration
 10      8       ENTRY: log index; TRUNC: first index removed; BATCH: file length known durable when it was written
 18      8       ENTRY: term; TRUNC: term of the entry before
@@ -19,9 +19,10 @@ from zlib import crc32
 import msgspec
 
 from sybline.replication.files import File
+from sybline.replication.packing import unpack
 
 COMMAND, NO_OP, CONFIGURATION = 0, 1, 2
-ENTRY, TRUNC, BATCH = 1, 2, 3
+ENTRY, TRUNC, BATCH, PACKED = 1, 2, 3, 4
 RECORD = struct.Struct("<IIBBQQ")
 RECORD_BYTES = RECORD.size
 SCAN_BYTES = 4 * 1024 * 1024
@@ -81,6 +82,12 @@ def encode_records(seed: int, durable: int, records: list[Record]) -> list[bytes
     return parts
 
 
+def encode_entry(seed: int, entry: Entry, packed: bytes | None = None) -> list[bytes]:
+    """Return one entry as the parts of its record; `packed`: its payload, compressed, to be stored instead."""
+    kind, payload = (ENTRY, entry.payload) if packed is None else (PACKED, packed)
+    return [_encode_head(seed, kind, entry.kind, entry.index, entry.term, payload), payload]
+
+
 def _encode_head(
     seed: int, kind: int, entry_kind: int, index: int, term: int, payload: bytes
 ) -> bytes:
@@ -89,14 +96,19 @@ def _encode_head(
 
 
 def decode_entry(data: bytes, at: int, seed: int) -> Entry | None:
-    """Return the entry whose record begins at `at`, or None when it is not a whole, sound ENTRY record."""
+    """Return the entry whose record begins at `at`, or None when it is not a whole, sound record of one."""
     if at + RECORD_BYTES > len(data):
         return None
     crc, size, kind, entry_kind, index, term = RECORD.unpack_from(data, at)
     end = at + RECORD_BYTES + size
-    if kind != ENTRY or end > len(data) or crc32(memoryview(data)[at + 4 : end], seed) != crc:
+    if end > len(data) or crc32(memoryview(data)[at + 4 : end], seed) != crc:
         return None
-    return Entry(index, term, entry_kind, data[at + RECORD_BYTES : end])
+    payload: bytes | None = data[at + RECORD_BYTES : end]
+    if kind == PACKED:
+        payload = unpack(payload or b"")
+    if kind not in (ENTRY, PACKED) or payload is None:
+        return None
+    return Entry(index, term, entry_kind, payload)
 
 
 def payload_bytes_at(data: bytes, at: int) -> int:

@@ -7,18 +7,26 @@ that is a write that was under way when the member stopped. All else that is bad
 import contextlib
 from array import array
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from sybline.replication.checkpoint import (
-    CheckpointFacts,
-    CheckpointOwner,
-    check_checkpoint,
-    parse_checkpoint_name,
+from sybline.replication.checkpoint import NO_CHECKPOINT, CheckpointFacts, CheckpointOwner
+from sybline.replication.checkpoint_store import is_checkpoint_file, newest_checkpoint
+from sybline.replication.cold_file import (
+    SIDECAR_SUFFIX,
+    ColdFile,
+    ColdName,
+    load_cold_header,
+    parse_cold_name,
+    parse_sidecar_name,
+    scan_rewritten,
 )
+from sybline.replication.cold_tier import choose_cold, cut_replaced, open_cold
 from sybline.replication.files import File, Files
 from sybline.replication.log_index import LogIndex, TermRuns
 from sybline.replication.records import (
     BATCH,
+    CONFIGURATION,
     ENTRY,
     TRUNC,
     find_later_promise,
@@ -34,7 +42,6 @@ from sybline.replication.segment import (
 from sybline.replication.storage_errors import CorruptData
 
 RESERVE_NAME = "reserve"
-NO_CHECKPOINT = CheckpointFacts(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,9 @@ class GenerationNames:
     """What is in the directory of a generation, by kind."""
 
     segments: list[int]  # sequence numbers, rising
-    checkpoints: list[int]  # indexes, rising
+    checkpoints: list[str]  # root and page files
+    cold: list[ColdName]  # rewritten files
+    sidecars: list[ColdName]  # the files they belong to
     leftovers: list[str]  # of work that was never finished
 
 
@@ -54,6 +63,19 @@ class Recovered:
     terms: TermRuns
     tail_durable: int  # length of the newest segment that had been synced for certain
     checkpoint: CheckpointFacts = NO_CHECKPOINT
+    configurations: tuple[int, ...] = ()  # indexes of the CONFIGURATION entries in the log
+    cold: tuple[ColdFile, ...] = ()
+    stale: tuple[str, ...] = ()  # names of log files and sidecars that nothing needs
+
+
+def is_kept_name(name: str) -> bool:
+    """Return whether a file of this name may be in an image: a part of a checkpoint or of the log."""
+    return (
+        parse_segment_name(name) is not None
+        or parse_cold_name(name) is not None
+        or parse_sidecar_name(name) is not None
+        or is_checkpoint_file(name)
+    )
 
 
 def list_generation(files: Files, path: Path) -> GenerationNames:
@@ -62,12 +84,16 @@ def list_generation(files: Files, path: Path) -> GenerationNames:
     Raises:
         CorruptData: a name that is none of ours, or no segment at all.
     """
-    segments, checkpoints, leftovers = [], [], []
+    segments, checkpoints, leftovers, cold, sidecars = [], [], [], [], []
     for name in files.names(path):
         if (sequence := parse_segment_name(name)) is not None:
             segments.append(sequence)
-        elif (index := parse_checkpoint_name(name)) is not None:
-            checkpoints.append(index)
+        elif is_checkpoint_file(name):
+            checkpoints.append(name)
+        elif (rewritten := parse_cold_name(name)) is not None:
+            cold.append(rewritten)
+        elif (owner := parse_sidecar_name(name)) is not None:
+            sidecars.append(owner)
         elif name == RESERVE_NAME or name.endswith(".tmp"):
             leftovers.append(name)
         else:
@@ -76,7 +102,7 @@ def list_generation(files: Files, path: Path) -> GenerationNames:
             )
     if not segments:
         raise CorruptData(path, 0, "there is no log segment in the directory")
-    return GenerationNames(sorted(segments), sorted(checkpoints), leftovers)
+    return GenerationNames(sorted(segments), checkpoints, cold, sidecars, leftovers)
 
 
 def recover_generation(
@@ -96,28 +122,75 @@ def recover_generation(
         CorruptData: see the module.
     """
     names = list_generation(files, path)
+    checkpoint = newest_checkpoint(files, path, owner, names.checkpoints)
+    log, older = _divide(path, names, checkpoint)
+    if log[-1] < last_segment:
+        raise CorruptData(path, 0, f"segment {last_segment} is missing, the last one is {log[-1]}")
     replay = _Replay(files, path, owner, complete)
-    if names.segments[-1] < last_segment:
-        raise CorruptData(
-            path, 0, f"segment {last_segment} is missing, the last one is {names.segments[-1]}"
-        )
-    for sequence in names.segments:
+    for sequence in log:
         replay.load_segment(sequence)
-    recovered = replay.finish()
-    if names.checkpoints:
-        newest = names.checkpoints[-1]
-        checkpoint = _check_newest(files, path, owner, newest)
-        recovered = replace(recovered, checkpoint=checkpoint)
+    recovered = replace(replay.finish(), checkpoint=checkpoint)
     _check_together(path, recovered)
-    return recovered
+    chosen = choose_cold(path, older, checkpoint.needed)
+    rebuild = partial(_rebuild, files, path, owner, complete)
+    cold = [open_cold(files, path, owner, name, rebuild) for name in chosen]
+    cut_replaced(cold, recovered.index.first)
+    stale = [str(name) for name in older if name not in chosen]
+    stale += [f"{name}{SIDECAR_SUFFIX}" for name in names.sidecars if name not in chosen]
+    return replace(recovered, cold=tuple(cold), stale=tuple(stale))
 
 
-def _check_newest(files: Files, path: Path, owner: CheckpointOwner, index: int) -> CheckpointFacts:
-    from_name = path / f"checkpoint-{index:020d}"
-    facts = check_checkpoint(files, from_name, owner)
-    if facts.index != index:
-        raise CorruptData(from_name, 0, f"the checkpoint is of index {facts.index}")
-    return facts
+def _divide(
+    path: Path, names: GenerationNames, checkpoint: CheckpointFacts
+) -> tuple[list[int], list[ColdName]]:
+    """Return the segments of the log, and the files that may be cold, as the newest checkpoint divides them."""
+    if not checkpoint.index:
+        if names.cold:
+            raise CorruptData(
+                path / str(names.cold[0]), 0, "the checkpoint that needs it is missing"
+            )
+        return names.segments, []
+    first = checkpoint.needed[-1][0]
+    log = [sequence for sequence in names.segments if sequence >= first]
+    if not log or log[0] != first:
+        raise CorruptData(path, 0, f"segment {first} is missing, the log begins with it")
+    older = [ColdName(number, number) for number in names.segments if number < first]
+    return log, older + names.cold
+
+
+def verify_alone(files: Files, path: Path, owner: CheckpointOwner, name: ColdName) -> None:
+    """Read every record of one file, whatever the others are like.
+
+    Raises:
+        CorruptData: one is damaged.
+    """
+    if not name.number:
+        _Replay(files, path, owner, complete=False).load_segment(name.first)
+        return
+    place = path / str(name)
+    with contextlib.closing(files.open(place)) as file:
+        scan_rewritten(file, place, name, load_cold_header(file, place, owner, name))
+
+
+def _rebuild(
+    files: Files, path: Path, owner: CheckpointOwner, complete: bool, sequence: int
+) -> ColdFile:
+    """Verify a cold segment as it was written and find its records."""
+    replay = _Replay(files, path, owner, complete)
+    segment = replay.load_segment(sequence)
+    if complete:
+        replay.finish()
+    following = path / f"log-{sequence + 1:010d}"
+    if files.exists(following):
+        with contextlib.closing(files.open(following)) as file:
+            after = load_header(file, following, cluster=owner.cluster, group=owner.group)
+        if after.length_before != segment.length:
+            raise CorruptData(
+                segment.path, min(segment.length, after.length_before),
+                f"a bad record, or bytes after the end: {segment.length} sound bytes, the next segment "
+                f"knows of {after.length_before}",
+            )  # fmt: skip
+    return ColdFile.of_segment(segment)
 
 
 def _check_together(path: Path, recovered: Recovered) -> None:
@@ -153,11 +226,12 @@ class _Replay:
         self._index = LogIndex([])
         self._terms = TermRuns(0, 0)
         self._term = 0  # of the last entry
+        self._configurations: list[int] = []
         self._tail_end = 0
         self._promise = HEADER_BYTES  # the longest in the newest segment
 
-    def load_segment(self, sequence: int) -> None:
-        """Add the segment after the ones loaded so far."""
+    def load_segment(self, sequence: int) -> Segment:
+        """Add the segment after the ones loaded so far, and return it."""
         path = self._path / f"log-{sequence:010d}"
         with contextlib.closing(self._files.open(path)) as file:
             header = load_header(file, path, cluster=self._owner.cluster, group=self._owner.group)
@@ -165,6 +239,7 @@ class _Replay:
             segment = Segment(path, header, file.size(), header.first, array("I"))
             self._index.segments.append(segment)
             self._scan(file, segment)
+        return segment
 
     def _check_order(self, path: Path, header: SegmentHeader, sequence: int) -> None:
         if header.sequence != sequence:
@@ -193,9 +268,11 @@ class _Replay:
         size = segment.length
         self._promise = HEADER_BYTES
 
-        def visit(kind: int, _entry_kind: int, index: int, term: int, offset: int) -> None:
+        def visit(kind: int, entry_kind: int, index: int, term: int, offset: int) -> None:
             if kind == ENTRY:
                 self._add(segment, index, term, offset)
+                if entry_kind == CONFIGURATION:
+                    self._configurations.append(index)
             elif kind == TRUNC:
                 self._truncate(segment, index, term, offset)
             elif kind == BATCH and index <= offset:
@@ -234,6 +311,8 @@ class _Replay:
         else:
             self._terms.truncate_from(index)
         self._index.truncate_from(index)
+        while self._configurations and self._configurations[-1] >= index:
+            self._configurations.pop()
         self._term = term
 
     def finish(self) -> Recovered:
@@ -246,4 +325,6 @@ class _Replay:
                 tail.path, self._tail_end,
                 f"the file is cut off, it had been made {tail.header.allocated} bytes long",
             )  # fmt: skip
-        return Recovered(self._index, self._terms, self._promise)
+        return Recovered(
+            self._index, self._terms, self._promise, configurations=tuple(self._configurations)
+        )

@@ -13,8 +13,16 @@ def is_up_to_date(*, last: int, last_term: int, own_last: int, own_last_term: in
     return (last_term, last) >= (own_last_term, own_last)
 
 
+def others_to_meet(voters: int) -> int:
+    """Return how many others a first member must have met before its empty disk counts as new.
+
+    So many that at least one of them is in any majority that this member may have been part of.
+    """
+    return min(voters - 1, voters - quorum(voters) + 1)
+
+
 def majority_index(durable: Iterable[int], voters: int) -> int:
-    """Return the highest index that a majority has on disk; `durable` has one number for each voter."""
+    """Return the highest index that a majority has on disk; `durable` has a number for each voter that may count."""
     return sorted(durable, reverse=True)[quorum(voters) - 1]
 
 

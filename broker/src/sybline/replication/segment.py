@@ -59,6 +59,16 @@ class Segment:
         """Return the index after its last live entry."""
         return self.base + len(self.offsets)
 
+    @property
+    def seed(self) -> int:
+        """Return the seed of the checksums of its records."""
+        return self.header.seed
+
+    def at(self, index: int) -> int | None:
+        """Return the number of the record of a live entry; None: it is not here."""
+        number = index - self.base
+        return number if 0 <= number < len(self.offsets) else None
+
     def truncate_from(self, index: int) -> None:
         """Forget the entries from `index` on; their bytes stay until the segment goes."""
         del self.offsets[max(0, index - self.base) :]

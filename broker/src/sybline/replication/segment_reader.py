@@ -1,8 +1,10 @@
-"""Reading entries back from segments: every record is verified against its checksum before it is used (P7)."""
+"""Reading entries back from segments and cold files: every record is verified before it is used (P7)."""
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from sybline.replication.files import File, Files
 from sybline.replication.records import (
@@ -12,11 +14,30 @@ from sybline.replication.records import (
     payload_bytes_at,
 )
 from sybline.replication.segment import Segment
-from sybline.replication.storage_errors import CorruptData
+from sybline.replication.storage_errors import CorruptData, LogRangeError
 
 OPEN_FILES_MAX = 64
 WINDOW_BYTES = 1024 * 1024
 GUESS_BYTES = 64 * 1024  # read for a record whose size is not known, before it is
+
+
+class Stored(Protocol):
+    """A file with records and where they are."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def offsets(self) -> "array[int]": ...
+
+    def at(self, index: int) -> int | None:
+        """Return the number of the record of an entry; None: it is not here."""
 
 
 class SegmentReader:
@@ -26,17 +47,19 @@ class SegmentReader:
         self._files = files
         self._open: OrderedDict[Path, File] = OrderedDict()
 
-    def entry(self, segment: Segment, index: int) -> Entry:
-        """Return one entry.
+    def entry(self, segment: Stored, index: int) -> Entry:
+        """Return one entry, which is there.
 
         Raises:
             CorruptData: the record is not what was written.
         """
-        at = index - segment.base
+        at = segment.at(index)
+        if at is None:
+            raise LogRangeError(f"entry {index} is not in {segment.path.name}")
         offset = segment.offsets[at]
         end = segment.offsets[at + 1] if at + 1 < len(segment.offsets) else segment.length
         data = self._file(segment.path).read_at(offset, min(end - offset, GUESS_BYTES))
-        return self._decode(segment, index, data, 0)
+        return self._decode(segment, index, data, 0, offset)
 
     def record_end(self, segment: Segment, index: int) -> int:
         """Return the offset behind the record of an entry."""
@@ -59,15 +82,14 @@ class SegmentReader:
             ):
                 size = min(WINDOW_BYTES, segment.length - offset)
                 window, start, at = file.read_at(offset, size), offset, 0
-            yield self._decode(segment, index, window, at)
+            yield self._decode(segment, index, window, at, offset)
 
-    def _decode(self, segment: Segment, index: int, data: bytes, at: int) -> Entry:
-        entry = decode_entry(data, at, segment.header.seed)
-        offset = segment.offsets[index - segment.base]
+    def _decode(self, segment: Stored, index: int, data: bytes, at: int, offset: int) -> Entry:
+        entry = decode_entry(data, at, segment.seed)
         if entry is None and at + RECORD_BYTES <= len(data):
             size = min(RECORD_BYTES + payload_bytes_at(data, at), segment.length - offset)
             data = self._file(segment.path).read_at(offset, size)
-            entry = decode_entry(data, 0, segment.header.seed)
+            entry = decode_entry(data, 0, segment.seed)
         if entry is None or entry.index != index:
             raise CorruptData(segment.path, offset, f"the record of entry {index} is damaged")
         return entry

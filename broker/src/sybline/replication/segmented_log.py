@@ -40,6 +40,7 @@ class JournalOptions:
     recent_bytes: int = limits.RECENT_ENTRIES_BYTES_MAX
     margin_entries: int = limits.LOG_MARGIN_ENTRIES
     margin_bytes: int = limits.LOG_MARGIN_BYTES
+    compress_cold: bool = False  # what is rewritten
 
 
 @dataclass(slots=True)
@@ -404,17 +405,14 @@ class SegmentedLog(ABC):
 
     # ------------------------------------------------------------------ whole segments
 
-    def _drop_segments(self, floor: int, pinned: int | None) -> None:
-        """Remove leading segments whose entries are all below `floor`, up to sequence number `pinned`.
+    def _leading(self, floor: int) -> list[Segment]:
+        """Return the leading segments whose entries are all below `floor`; never the tail."""
+        return self._index.segments[: self._index.droppable(floor)]
 
-        In rising order: what a crash leaves behind is then still a contiguous log.
-        """
-        for segment in self._index.segments[: self._index.droppable(floor)]:
-            if pinned is not None and segment.header.sequence >= pinned:
-                break
-            self._index.segments.remove(segment)
-            self._reader.forget(segment.path)
-            self._files.remove(segment.path)
+    def _let_go(self, leading: Sequence[Segment]) -> None:
+        """Forget leading segments: they are no longer part of the log."""
+        assert self._index.segments[: len(leading)] == list(leading)
+        del self._index.segments[: len(leading)]
         self._terms.drop_before(self.first)
 
     def _margin_floor(self, index: int) -> int:

@@ -10,7 +10,7 @@ from sybline.replication.files import Files, replace_file
 from sybline.replication.storage_errors import CorruptData
 
 FORMAT_VERSION = 1
-SMALL_FILE_BYTES_MAX = 4096
+SMALL_FILE_BYTES_MAX = 64 * 1024
 Fields = Mapping[str, int | str]
 
 

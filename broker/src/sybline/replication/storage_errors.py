@@ -7,6 +7,8 @@ REJOIN_ADVICE = (
     "directory; never empty the directory of a member that stays, it would forget its votes."
 )
 
+DISK_ADVICE = "Check the disk and its file system, then start this member again."
+
 
 class CorruptData(Exception):
     """Stored bytes cannot be trusted; the member must not start, or must stop (C-7, C-8)."""

@@ -1,4 +1,4 @@
-"""Term and vote on disk: two slots with a checksum and a rising number, written one after the other.
+"""Term, vote and cluster on disk: two slots with a checksum and a rising number, written one after the other.
 
 At any moment one slot is whole and durable, and after `save` returned both say the same, so any single damaged slot
 leaves the truth. The file never grows, so a full disk does not stop a member from voting.
@@ -17,16 +17,17 @@ from sybline.replication.storage_errors import CorruptData
 MAGIC = b"SYBLVOTE"
 FORMAT_VERSION = 1
 SLOT_BYTES = 4096  # its own disk block: a torn write harms one slot only
-_SLOT = struct.Struct("<8sH16sIIQQQ")
+_SLOT = struct.Struct("<8sH16sIQQQQQ")
 _CRC = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What a member has promised."""
+    """What a member has promised, and the cluster it has become part of."""
 
     term: int
     voted_for: int | None
+    cluster_uid: int = 0  # as it was committed; 0: it knows of none yet
 
 
 class VoteFile:
@@ -40,9 +41,9 @@ class VoteFile:
         self.vote = vote
 
     @staticmethod
-    def create(files: Files, path: Path, identity: Identity) -> None:
+    def create(files: Files, path: Path, identity: Identity, cluster_uid: int = 0) -> None:
         """Write the file of a member that has never voted."""
-        slot = _encode(identity, 0, Vote(0, None)).ljust(SLOT_BYTES, b"\0")
+        slot = _encode(identity, 0, Vote(0, None, cluster_uid)).ljust(SLOT_BYTES, b"\0")
         replace_file(files, path, [slot, slot])
 
     @classmethod
@@ -56,12 +57,7 @@ class VoteFile:
         with contextlib.ExitStack() as undo:
             undo.callback(file.close)
             slots = [_load_slot(file, path, identity, number) for number in (0, 1)]
-            sound = [slot for slot in slots if slot is not None]
-            if not sound:
-                raise CorruptData(path, 0, "both slots of term and vote are damaged")
-            number, vote = max(sound, key=lambda slot: slot[0])
-            if any(slot[0] == number and slot[1] != vote for slot in sound):
-                raise CorruptData(path, 0, "the slots of term and vote contradict each other")
+            number, vote = _newest(slots, path)
             opened = cls(file, path, identity, number, vote)
             # A damaged slot first: then the other one is durable. Else the newest first: after a failed sync it may be
             # in the page cache only, and the older one, which is durable, must stay until it is not.
@@ -72,7 +68,7 @@ class VoteFile:
         return opened
 
     def save(self, vote: Vote) -> None:
-        """Make a new term and vote durable.
+        """Make a new term, vote or cluster durable.
 
         Raises:
             OSError: not known to be durable; the member must stop.
@@ -92,10 +88,31 @@ class VoteFile:
         self._file.close()
 
 
+def load_vote(files: Files, path: Path, identity: Identity) -> Vote:
+    """Return what the file of a member that does not run says; nothing is written.
+
+    Raises:
+        CorruptData: as `VoteFile.open`.
+    """
+    with contextlib.closing(files.open(path)) as file:
+        slots = [_load_slot(file, path, identity, number) for number in (0, 1)]
+    return _newest(slots, path)[1]
+
+
+def _newest(slots: list[tuple[int, Vote] | None], path: Path) -> tuple[int, Vote]:
+    sound = [slot for slot in slots if slot is not None]
+    if not sound:
+        raise CorruptData(path, 0, "both slots of term and vote are damaged")
+    number, vote = max(sound, key=lambda slot: slot[0])
+    if any(slot[0] == number and slot[1] != vote for slot in sound):
+        raise CorruptData(path, 0, "the slots of term and vote contradict each other")
+    return number, vote
+
+
 def _encode(identity: Identity, number: int, vote: Vote) -> bytes:
     data = _SLOT.pack(
         MAGIC, FORMAT_VERSION, identity.cluster_hash, identity.group, identity.member,
-        number, vote.term, vote.voted_for or 0,
+        number, vote.term, vote.voted_for or 0, vote.cluster_uid,
     )  # fmt: skip
     return data + _CRC.pack(crc32(data))
 
@@ -106,7 +123,7 @@ def _load_slot(file: File, path: Path, identity: Identity, slot: int) -> tuple[i
     data = file.read_at(offset, _SLOT.size + _CRC.size)
     if len(data) < _SLOT.size + _CRC.size:
         return None
-    magic, version, cluster, group, member, number, term, voted_for = _SLOT.unpack_from(data)
+    magic, version, cluster, group, member, number, term, vote, uid = _SLOT.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _SLOT.size)
     if magic != MAGIC or crc32(data[: _SLOT.size]) != crc:
         return None
@@ -117,4 +134,4 @@ def _load_slot(file: File, path: Path, identity: Identity, slot: int) -> tuple[i
         )  # fmt: skip
     if (cluster, group, member) != (identity.cluster_hash, identity.group, identity.member):
         raise CorruptData(path, offset, f"the file belongs to member {member} of another directory")
-    return number, Vote(term, voted_for or None)
+    return number, Vote(term, vote or None, uid)

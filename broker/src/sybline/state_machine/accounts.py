@@ -4,14 +4,20 @@ Holds no rules: `administering` decides, what is here are the steps. Remembers w
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from sybline import limits
 from sybline.state_machine import roles
 from sybline.state_machine.commands import PasswordHash, Permission
 from sybline.state_machine.operations import Operations, OperationsDump
+from sybline.state_machine.pages import Capture, Reader
 from sybline.state_machine.roles import Rights, Role
+from sybline.state_machine.tables import Table
+
+_USERS_PER_PAGE: Final = 64
+_ROLES_PER_PAGE: Final = 8  # their documents may be long
 
 
 class UserDump(Struct, frozen=True, array_like=True):
@@ -40,6 +46,15 @@ class AccountsDump(Struct, frozen=True, array_like=True):
     operations: OperationsDump
 
 
+class AccountsPages(Struct, frozen=True, array_like=True):
+    """The pages of all accounts."""
+
+    is_bootstrapped: bool
+    users: bytes
+    roles: bytes
+    operations: bytes
+
+
 class User:
     """Somebody who can log in."""
 
@@ -55,17 +70,43 @@ class User:
         self.rights: Rights | None = None  # computed from the roles when first needed
 
 
+_user_decoder = msgpack.Decoder(list[UserDump])
+_role_decoder = msgpack.Decoder(list[RoleDump])
+
+
+def _dump_users(users: Iterable[User]) -> list[UserDump]:
+    return [UserDump(user.name, user.password, user.epoch, list(user.roles)) for user in users]
+
+
+def _dump_roles(created: Iterable[Role]) -> list[RoleDump]:
+    return [RoleDump(role.name, role.raw, role.permissions) for role in created]
+
+
+def _encode_users(rows: dict[str, User]) -> bytes:
+    return msgpack.encode(_dump_users(rows.values()))
+
+
+def _encode_roles(rows: dict[str, Role]) -> bytes:
+    return msgpack.encode(_dump_roles(rows.values()))
+
+
+def _decode_roles(page: bytes) -> Iterator[tuple[str, Role]]:
+    for stored in _role_decoder.decode(page):
+        yield stored.name, Role(stored.name, stored.raw, stored.permissions)
+
+
 class Accounts:
     """All users and roles."""
 
-    __slots__ = ("_roles", "_users", "is_bootstrapped", "operations")
+    __slots__ = ("_created", "_roles", "_users", "is_bootstrapped", "operations")
 
     def __init__(self) -> None:
         self.is_bootstrapped = (
             False  # a first administrator was created, whatever became of it (U-1)
         )
-        self._users: dict[str, User] = {}
-        self._roles = roles.built_in_roles()
+        self._users: Table[str, User] = Table(_USERS_PER_PAGE, _encode_users)
+        self._roles = roles.built_in_roles()  # and those that somebody created
+        self._created: Table[str, Role] = Table(_ROLES_PER_PAGE, _encode_roles)
         self.operations = Operations()
 
     # --- asking ---
@@ -89,7 +130,7 @@ class Accounts:
 
     def created_roles(self) -> int:
         """Return how many roles are not built in."""
-        return sum(not role.is_built_in for role in self._roles.values())
+        return len(self._created)
 
     def roles_of(self, user: str) -> Iterable[str]:
         """Return the names of a user's roles; an unknown user has none."""
@@ -115,31 +156,42 @@ class Accounts:
     # --- steps of changes ---
     def add_user(self, name: str, password: PasswordHash, epoch: int) -> User:
         """Create a user whose name is free."""
-        user = self._users[name] = User(name, password, epoch)
+        user = User(name, password, epoch)
+        self._users.put(name, user)
         return user
+
+    def set_password(self, user: User, password: PasswordHash, epoch: int) -> None:
+        """Give a user another password."""
+        self._users.changes(user.name)
+        user.password = password
+        user.epoch = epoch
 
     def remove_user(self, user: User) -> None:
         """Forget a user that has no session any more."""
         for role in user.roles.values():
             role.holders -= 1
-        del self._users[user.name]
+        self._users.remove(user.name)
 
     def add_role(self, role: Role) -> None:
         """Add a role whose name is free."""
         self._roles[role.name] = role
+        self._created.put(role.name, role)
 
     def remove_role(self, role: Role) -> None:
         """Forget a role that nobody has."""
         del self._roles[role.name]
+        self._created.remove(role.name)
 
     def assign(self, user: User, role: Role) -> None:
         """Give a user a role that it does not have."""
+        self._users.changes(user.name)
         user.roles[role.name] = role
         role.holders += 1
         user.rights = None
 
     def unassign(self, user: User, role: Role) -> None:
         """Take away a role that the user has."""
+        self._users.changes(user.name)
         del user.roles[role.name]
         role.holders -= 1
         user.rights = None
@@ -158,15 +210,8 @@ class Accounts:
         """Return everything, in order."""
         return AccountsDump(
             is_bootstrapped=self.is_bootstrapped,
-            users=[
-                UserDump(user.name, user.password, user.epoch, list(user.roles))
-                for user in self._users.values()
-            ],
-            roles=[
-                RoleDump(role.name, role.raw, role.permissions)
-                for role in self._roles.values()
-                if not role.is_built_in
-            ],
+            users=_dump_users(self._users.values()),
+            roles=_dump_roles(self._created.values()),
             operations=self.operations.dump(),
         )
 
@@ -178,10 +223,40 @@ class Accounts:
         for role in dump.roles:
             accounts.add_role(Role(role.name, role.raw, role.permissions))
         for stored in dump.users:
-            user = accounts.add_user(stored.name, stored.password, stored.epoch)
-            for name in stored.roles:
-                accounts.assign(user, accounts._roles[name])
+            accounts._users.put(stored.name, accounts._load_user(stored))
         accounts.operations = Operations.load(dump.operations)
+        return accounts
+
+    def _load_user(self, stored: UserDump) -> User:
+        user = User(stored.name, stored.password, stored.epoch)
+        for name in stored.roles:
+            role = user.roles[name] = self._roles[name]
+            role.holders += 1
+        return user
+
+    def capture(self, capture: Capture) -> AccountsPages:
+        """Include everything and return what leads to it."""
+        return AccountsPages(
+            self.is_bootstrapped,
+            self._users.capture(capture),
+            self._created.capture(capture),
+            self.operations.capture(capture),
+        )
+
+    @classmethod
+    def load_pages(cls, saved: AccountsPages, reader: Reader) -> "Accounts":
+        """Return the accounts in pages."""
+        accounts = cls()
+        accounts.is_bootstrapped = saved.is_bootstrapped
+        accounts._created.load(saved.roles, reader, _decode_roles)
+        accounts._roles.update(accounts._created.items())
+
+        def decode(page: bytes) -> Iterator[tuple[str, User]]:
+            for stored in _user_decoder.decode(page):
+                yield stored.name, accounts._load_user(stored)
+
+        accounts._users.load(saved.users, reader, decode)
+        accounts.operations = Operations.load_pages(saved.operations, reader)
         return accounts
 
     def check_invariants(self) -> None:

@@ -117,8 +117,7 @@ def decide_change_password(state: "State", meta: Meta, command: ChangePassword) 
         return _ALREADY if _did(state, caller, operation) else Refused(Reason.INVALID_LOGIN)
 
     def change() -> AnyReply:
-        user.password = command.password
-        user.epoch = meta.index
+        state.accounts.set_password(user, command.password, meta.index)
         sessions.end_all(state, user.name, but=caller.consumer)
         _remember(state, caller, operation)
         return Done()

@@ -33,21 +33,25 @@ def _varint_bytes(value: int) -> int:
 
 
 class _Basket:
-    """What still fits into an answer."""
+    """What still fits into an answer. A message larger than all of it travels alone."""
 
-    __slots__ = ("bytes", "is_full", "messages")
+    __slots__ = ("bytes", "is_empty", "is_full", "messages")
 
     def __init__(self, messages: int, answer_bytes: int) -> None:
         self.messages = messages
         self.bytes = answer_bytes
+        self.is_empty = True
         self.is_full = messages <= 0
 
     def take(self, count: int, size_bytes: int) -> int:
         """Return how many of `count` messages fit, and put them in; order allows no gap."""
         each = encoded_bytes(size_bytes)
         fits = min(count, self.messages, self.bytes // each)
+        if self.is_empty and not fits:
+            fits = 1
+        self.is_empty = False
         self.messages -= fits
-        self.bytes -= fits * each
+        self.bytes = max(0, self.bytes - fits * each)
         self.is_full = fits < count or self.messages == 0
         return fits
 
@@ -95,8 +99,8 @@ def _plan(queue: Queue, command: Checkout, now_ms: int) -> _Plan:
     basket = _Basket(min(command.amount, limits.FETCH_AMOUNT_MAX), command.answer_bytes_max)
     consumer = command.caller.consumer
     holding = queue.holdings.get(consumer)
-    if holding is not None and holding.pieces:
-        for piece in holding.ordered():
+    if holding is not None and holding.deadlines:
+        for piece in queue.leased_pieces(holding):
             if basket.is_full:
                 break
             if _renewed_until(piece, command.lease_ms, now_ms) <= now_ms:
@@ -140,7 +144,7 @@ def _carry_out(
     for piece, messages in plan.renewed:
         if messages < piece.count:
             queue.split_leased(piece, messages)
-        piece.deadline_ms = _renewed_until(piece, lease_ms, state.now_ms)
+        queue.renew(piece, _renewed_until(piece, lease_ms, state.now_ms))
         pieces.append(piece)
     for piece, messages in plan.returned:
         if messages < piece.count:

@@ -75,14 +75,14 @@ def has_due(owner: Queue) -> bool:
     if not owner.parked.messages:
         return False
     assert owner.dead_letters is not None
-    return owner.dead_letters.has_room(owner.parked.order[0].piece.size_bytes)
+    return owner.dead_letters.has_room(owner.parked.first().piece.size_bytes)
 
 
 def unpark(state: "State", owner: Queue, budget: int) -> int:
     """Move up to `budget` parked messages while there is room; return how many."""
     left = budget
     while left and owner.parked.messages:
-        first = owner.parked.order[0]
+        first = owner.parked.first()
         moved = _bury(state, owner, first.piece, first.reason, min(left, first.piece.count))
         if not moved:
             break

@@ -69,6 +69,7 @@ def _create(state: "State", command: DeclareQueue, config: QueueConfig) -> AnyRe
         letters = state.queues.get(name)
         if letters is None:
             letters = state.add_queue(name, letters_config, dead_letter_of=command.name)
+        letters.changes()
         letters.config = letters_config  # adopted, it may hold more than its new size (D-6)
         letters.owner = queue
         queue.dead_letters = letters
@@ -91,6 +92,7 @@ def decide_delete_queue(state: "State", meta: Meta, command: DeleteQueue) -> Dec
         letters = queue.dead_letters
         _delete(state, queue)
         if letters is not None:
+            letters.changes()
             letters.owner = None
             if not letters.held:
                 _delete(state, letters)

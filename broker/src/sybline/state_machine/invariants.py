@@ -51,7 +51,7 @@ def _check_lists(queue: Queue) -> None:
         assert stop <= start, "no message is in two places"
     assert not ranges or ranges[-1][1] - 1 <= queue.last_key
     assert sorted(map(_key, queue.parked.pieces)) == sorted(
-        parked.piece.key for parked in queue.parked.order
+        parked.piece.key for parked in queue.parked
     )
 
 
@@ -71,7 +71,7 @@ def _check_sums(queue: Queue) -> None:
     for pieces in (queue.returned, queue.leased, queue.parked.pieces):
         held_bytes += sum(piece.count * piece.size_bytes for piece in pieces)
     assert held_bytes == queue.bytes, "bytes are exact"
-    counters = queue.counters
+    counters = queue.counted
     came = counters.published + counters.moved_in
     left = (
         counters.settled
@@ -86,14 +86,16 @@ def _check_leases(state: "State", queue: Queue) -> None:
     held = 0
     for consumer, holding in queue.holdings.items():
         assert consumer, "nobody holds nothing (N-7)"
-        assert holding.messages == sum(piece.count for piece in holding.pieces.values())
+        messages = 0
         assert holding.messages <= limits.LEASED_PER_CONSUMER_MAX
-        for key, piece in holding.pieces.items():
-            assert key == piece.key
-            assert piece.holder == consumer
-            assert queue.leased.at(key) is piece
-            assert holding.due_ms <= piece.deadline_ms
+        for key, deadline_ms in holding.deadlines.items():
+            piece = queue.leased.at(key)
+            assert piece is not None
+            assert (piece.key, piece.holder) == (key, consumer)
+            assert holding.due_ms <= piece.deadline_ms == deadline_ms
             assert piece.acquired_count > 0
+            messages += piece.count
+        assert holding.messages == messages
         held += holding.messages
         assert state.holders[consumer][queue.number] is queue
     assert held == queue.leased.messages

@@ -61,6 +61,7 @@ class Dues:
 
 def holding_of(state: "State", queue: Queue, consumer: bytes, deadline_ms: int) -> Holding:
     """Return the consumer's holding, new if need be, that is looked at by the deadline."""
+    queue.changes()
     holding = queue.holdings.get(consumer)
     if holding is None:
         holding = queue.holdings[consumer] = Holding(deadline_ms)
@@ -78,7 +79,7 @@ def release(state: "State", consumer: bytes, *, counted: bool) -> int:
     work = 0
     for number in sorted(state.holders.get(consumer, ())):
         queue = state.numbers[number]
-        for piece in queue.holdings[consumer].ordered():
+        for piece in queue.leased_pieces(queue.holdings[consumer]):
             queue.end_lease(piece)
             piece.holder = b""
             if counted:
@@ -98,6 +99,7 @@ def _give_back(queue: Queue, piece: Piece) -> None:
 
 def drop_holding(state: "State", queue: Queue, consumer: bytes) -> None:
     """Forget a holding that is empty."""
+    queue.changes()
     del queue.holdings[consumer]
     state.holdings -= 1
     queues = state.holders[consumer]
@@ -124,9 +126,9 @@ def expire(state: "State", now_ms: int, budget: int) -> int:
 def _expire_holding(state: "State", queue: Queue, consumer: bytes, now_ms: int, budget: int) -> int:
     holding = queue.holdings[consumer]
     used = 0
-    for piece in holding.ordered():
-        if piece.deadline_ms > now_ms:
-            continue
+    for key in [key for key in holding.sorted_keys() if holding.deadlines[key] <= now_ms]:
+        piece = queue.leased.at(key)
+        assert piece is not None
         if used >= budget:
             return used  # the holding stays due: the next tick goes on
         if _would_move(queue, piece) and piece.count > budget - used:
@@ -146,8 +148,9 @@ def _would_move(queue: Queue, piece: Piece) -> bool:
 
 
 def _look_again(state: "State", queue: Queue, consumer: bytes, holding: Holding) -> None:
-    if not holding.pieces:
+    queue.changes()
+    if not holding.deadlines:
         drop_holding(state, queue, consumer)
         return
-    holding.due_ms = min(piece.deadline_ms for piece in holding.pieces.values())
+    holding.due_ms = min(holding.deadlines.values())
     state.dues.add(holding.due_ms, queue, consumer)

@@ -24,6 +24,7 @@ from sybline.state_machine import (
 from sybline.state_machine.account_reads import AccountReads
 from sybline.state_machine.invariants import check_invariants
 from sybline.state_machine.meta import Applied, Decision, Meta
+from sybline.state_machine.pages import Capture, Reader
 from sybline.state_machine.read import QueueReads
 from sybline.state_machine.replies import AnyReply, Reason, Refused, Reply
 from sybline.state_machine.state import State
@@ -110,6 +111,24 @@ class StateMachine(QueueReads, AccountReads):
         """
         machine = cls()
         machine._state = snapshot.load(data)
+        return machine
+
+    def begin_capture(self, first_page: int) -> Capture:
+        """Return the state as of the last applied entry in pages, to be collected while it goes on changing.
+
+        New pages are numbered from `first_page` on. A capture has to end before the next one begins.
+        """
+        return snapshot.begin_capture(self._state, first_page)
+
+    @classmethod
+    def load_capture(cls, root: bytes, reader: Reader) -> "StateMachine":
+        """Return the machine of a capture.
+
+        Raises:
+            snapshot.UnknownSnapshot: not a capture this version knows.
+        """
+        machine = cls()
+        machine._state = snapshot.load_capture(root, reader)
         return machine
 
     def check_invariants(self) -> None:

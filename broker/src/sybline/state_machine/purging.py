@@ -32,7 +32,7 @@ def decide_purge(state: "State", meta: Meta, command: Purge) -> Decision:
     def change() -> AnyReply:
         removed = queue.held - stay
         if command.include_leased:
-            for piece in list(queue.leased):
+            for piece in list(queue.leased):  # a copy: pieces leave meanwhile
                 queue.end_lease(piece)
         _remove_unleased(queue)
         count(queue.counters.removed, dead_letters.PURGED, removed)

@@ -37,6 +37,8 @@ def _is_listed(state: "State", entries: frozenset[str], user: str) -> bool:
 
 def forget_user(queue: Queue, user: str) -> None:
     """Remove a user that is deleted (U-3)."""
+    if user in (queue.producers or ()) or user in (queue.consumers or ()):
+        queue.changes()
     if queue.producers is not None:
         queue.producers -= {user}
     if queue.consumers is not None:
@@ -58,6 +60,7 @@ def decide_set_queue_access(state: "State", meta: Meta, command: SetQueueAccess)
         return Done(changed=False)
 
     def change() -> AnyReply:
+        queue.changes()
         queue.producers = producers
         queue.consumers = consumers
         return Done()

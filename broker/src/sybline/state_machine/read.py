@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sybline import limits
-from sybline.state_machine import expiry, queue_access
+from sybline.state_machine import expiry, live_bodies, queue_access
+from sybline.state_machine.live_bodies import LiveRuns
 from sybline.state_machine.queue import Counters, Queue
 from sybline.state_machine.replies import AnyReply
 
@@ -70,14 +70,9 @@ class QueueReads:
         """Return the log time at which a Tick has something to do; None: nothing waits for time."""
         return expiry.next_due_ms(self._state)
 
-    def oldest_live_index(self) -> int | None:
-        """Return the smallest log index whose bodies are still needed; None: none."""
-        positions = [
-            position
-            for queue in self._state.queues.values()
-            for position in _oldest_positions(queue)
-        ]
-        return min(positions) // limits.BATCH_MESSAGES_MAX if positions else None
+    def live_bodies(self, start: int, end: int, runs_max: int) -> LiveRuns:
+        """Return the messages with a position in [start, end), or in a first part of it, whose bodies are needed."""
+        return live_bodies.live_bodies(self._state, start, end, runs_max)
 
     def has_work(self, queue: str, consumer: bytes) -> bool | None:
         """Return whether a Checkout could lease or renew anything (Q-8); None: unknown queue.
@@ -125,25 +120,8 @@ class QueueReads:
         return None if found is None else _stats(found)
 
 
-def _oldest_positions(queue: Queue) -> Iterator[int]:
-    """Yield numbers among which the queue's smallest position is.
-
-    A moved message's key is above its position, so first keys never hide the position of another message.
-    """
-    first_run = queue.fresh.first()
-    if first_run is not None:
-        yield first_run.key
-    for pieces in (queue.returned, queue.leased, queue.parked.pieces):
-        first = pieces.first()
-        if first is not None:
-            yield first.key
-    moved = queue.origins.oldest_position()
-    if moved is not None:
-        yield moved
-
-
 def _stats(queue: Queue) -> QueueStats:
-    config, counters = queue.config, queue.counters
+    config, counters = queue.config, queue.counted
     return QueueStats(
         name=queue.name,
         size=config.size,

@@ -4,14 +4,20 @@ Owns, for each proposing process, the replies it may still wait for. Bounded by 
 ORIGINS_MAX processes; a process that was silent for REQUEST_ORIGIN_IDLE_MS of log time is forgotten.
 """
 
-from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from sybline import limits
 from sybline.state_machine.meta import Meta
+from sybline.state_machine.pages import Capture, Reader
 from sybline.state_machine.replies import AnyReply, CheckedOut, Reason, Refused, Settled
+from sybline.state_machine.tables import Table
 
+_PROCESSES_PER_PAGE: Final = (
+    1  # each request moves its process to the end, which costs nothing when it is alone
+)
 _FORGOTTEN = Refused(Reason.REPLY_FORGOTTEN)
 
 
@@ -72,13 +78,36 @@ def _weight(reply: AnyReply) -> int:
     return 1
 
 
+_decoder = msgpack.Decoder(list[OriginDump])
+
+
+def _dump(rows: Iterable[tuple[int, _Origin]]) -> list[OriginDump]:
+    return [
+        OriginDump(origin, known.floor, known.last_ms, list(known.replies.items()))
+        for origin, known in rows
+    ]
+
+
+def _load(dump: list[OriginDump]) -> Iterator[tuple[int, _Origin]]:
+    for stored in dump:
+        known = _Origin(stored.floor)
+        known.last_ms = stored.last_ms
+        known.replies = dict(stored.replies)
+        known.weight = sum(map(_weight, known.replies.values()))
+        yield stored.origin, known
+
+
+def _encode(rows: dict[int, _Origin]) -> bytes:
+    return msgpack.encode(_dump(rows.items()))
+
+
 class Requests:
     """The replies of all processes, the longest silent first."""
 
     __slots__ = ("_origins",)
 
     def __init__(self) -> None:
-        self._origins: OrderedDict[int, _Origin] = OrderedDict()
+        self._origins: Table[int, _Origin] = Table(_PROCESSES_PER_PAGE, _encode)
 
     def reply_to(self, origin: int, sequence: int) -> AnyReply | None:
         """Return the first reply of a request; None: it was not applied, or its reply is no longer kept."""
@@ -99,23 +128,22 @@ class Requests:
 
     def remember(self, meta: Meta, reply: AnyReply, now_ms: int) -> None:
         """Keep the first reply of a request."""
-        known = self._origins.get(meta.origin)
-        if known is None:
-            known = self._origins[meta.origin] = _Origin(meta.answered_below)
-            if len(self._origins) > limits.REQUEST_ORIGINS_MAX:
-                self._origins.popitem(last=False)
-        else:
+        if meta.origin in self._origins:
             self._origins.move_to_end(meta.origin)
-            if meta.answered_below > known.floor:
-                known.raise_floor(meta.answered_below)
+        else:
+            self._origins.put(meta.origin, _Origin(meta.answered_below))
+            if len(self._origins) > limits.REQUEST_ORIGINS_MAX:
+                self._origins.remove(next(iter(self._origins)))
+        known = self._origins.changes(meta.origin)
+        if meta.answered_below > known.floor:
+            known.raise_floor(meta.answered_below)
         known.last_ms = now_ms
         known.keep(meta.sequence, reply)
 
     def next_due_ms(self) -> int | None:
         """Return when the longest silent process is forgotten."""
-        for origin in self._origins.values():
-            return origin.last_ms + limits.REQUEST_ORIGIN_IDLE_MS + 1
-        return None
+        first = self._origins.first()
+        return None if first is None else first[1].last_ms + limits.REQUEST_ORIGIN_IDLE_MS + 1
 
     def expire(self, now_ms: int, budget: int) -> int:
         """Forget silent processes; return how many."""
@@ -124,26 +152,31 @@ class Requests:
             due_ms = self.next_due_ms()
             if due_ms is None or due_ms > now_ms:
                 break
-            self._origins.popitem(last=False)
+            self._origins.remove(next(iter(self._origins)))
             used += 1
         return used
 
     def dump(self) -> list[OriginDump]:
         """Return all replies, in order."""
-        return [
-            OriginDump(origin, known.floor, known.last_ms, list(known.replies.items()))
-            for origin, known in self._origins.items()
-        ]
+        return _dump(self._origins.items())
 
     @classmethod
     def load(cls, dump: list[OriginDump]) -> "Requests":
         """Return the replies of a dump."""
         requests = cls()
-        for stored in dump:
-            known = requests._origins[stored.origin] = _Origin(stored.floor)
-            known.last_ms = stored.last_ms
-            known.replies = dict(stored.replies)
-            known.weight = sum(map(_weight, known.replies.values()))
+        for origin, known in _load(dump):
+            requests._origins.put(origin, known)
+        return requests
+
+    def capture(self, capture: Capture) -> bytes:
+        """Include all replies and return the numbers of their pages."""
+        return self._origins.capture(capture)
+
+    @classmethod
+    def load_pages(cls, pages: bytes, reader: Reader) -> "Requests":
+        """Return the replies in pages."""
+        requests = cls()
+        requests._origins.load(pages, reader, lambda page: _load(_decoder.decode(page)))
         return requests
 
     def check_invariants(self) -> None:

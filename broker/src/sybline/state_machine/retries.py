@@ -8,15 +8,19 @@ from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from sybline import limits
-from sybline.state_machine.runs import KEYS, column_bytes, column_from
+from sybline.state_machine.columns import KEYS, column_bytes, column_from
+from sybline.state_machine.pages import Capture, Reader
+from sybline.state_machine.tables import Table
 
 _POSITION_BITS = 64
 _POSITION_MASK = (1 << _POSITION_BITS) - 1
+_SESSIONS_PER_PAGE: Final = 32
+_RANGES_PER_PAGE: Final = 256  # of one session; with more it has a page for itself
 _GRAIN_MS = 10_000  # ranges of one grain join; a sweep comes at most once a grain
 
 
@@ -36,6 +40,9 @@ class RangesDump(Struct, frozen=True, array_like=True):
     positions: bytes
     counts: bytes
     times: bytes
+
+
+_decoder = msgpack.Decoder(list[RangesDump])
 
 
 class _Ranges:
@@ -108,23 +115,29 @@ class _Ranges:
                 self.by_start.move_to_end(oldest + excess, last=False)
 
 
+def _due_ms(ranges: _Ranges) -> int:
+    due_ms = ranges.last_ms() + limits.RETRY_WINDOW_MS + 1
+    return -(-due_ms // _GRAIN_MS) * _GRAIN_MS
+
+
 class Retries:
     """The retry memory of all sessions, the least recently used session first."""
 
     __slots__ = ("_sessions",)
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[bytes, _Ranges] = OrderedDict()
+        self._sessions: Table[bytes, _Ranges] = Table(_SESSIONS_PER_PAGE, _encode)
 
     def remember(
         self, consumer: bytes, number: int, position: int, count: int, now_ms: int
     ) -> None:
         """Note that the session settled or returned these messages of a queue."""
-        ranges = self._sessions.get(consumer)
-        if ranges is None:
-            ranges = self._sessions[consumer] = _Ranges()
+        known = self._sessions.get(consumer)
+        if known is not None:
+            self._sessions.move_to_end(consumer, alone=len(known.starts) > _RANGES_PER_PAGE)
         else:
-            self._sessions.move_to_end(consumer)
+            self._sessions.put(consumer, _Ranges())
+        ranges = self._sessions.changes(consumer)
         start = number << _POSITION_BITS | position
         ranges.remember(start, start + count, now_ms)
 
@@ -147,23 +160,22 @@ class Retries:
 
     def forget(self, consumer: bytes) -> None:
         """Drop the memory of a session that ended."""
-        self._sessions.pop(consumer, None)
+        if consumer in self._sessions:
+            self._sessions.remove(consumer)
 
     def next_due_ms(self) -> int | None:
         """Return when the next whole session's memory is out of date."""
-        for ranges in self._sessions.values():
-            due_ms = ranges.last_ms() + limits.RETRY_WINDOW_MS + 1
-            return -(-due_ms // _GRAIN_MS) * _GRAIN_MS
-        return None
+        first = self._sessions.first()
+        return None if first is None else _due_ms(first[1])
 
     def expire(self, now_ms: int, budget: int) -> int:
         """Drop memories that are out of date; return how many."""
         used = 0
         while used < budget:
-            due_ms = self.next_due_ms()
-            if due_ms is None or due_ms > now_ms:
+            first = self._sessions.first()
+            if first is None or _due_ms(first[1]) > now_ms:
                 break
-            self._sessions.popitem(last=False)
+            self._sessions.remove(first[0])
             used += 1
         return used
 
@@ -176,7 +188,18 @@ class Retries:
         """Return the memory of a dump."""
         retries = cls()
         for session in dump:
-            retries._sessions[session.consumer] = _load_ranges(session)
+            retries._sessions.put(session.consumer, _load_ranges(session))
+        return retries
+
+    def capture(self, capture: Capture) -> bytes:
+        """Include all ranges and return the numbers of their pages."""
+        return self._sessions.capture(capture)
+
+    @classmethod
+    def load_pages(cls, pages: bytes, reader: Reader) -> "Retries":
+        """Return the memory in pages."""
+        retries = cls()
+        retries._sessions.load(pages, reader, _decode)
         return retries
 
     def check_invariants(self) -> None:
@@ -190,12 +213,23 @@ class Retries:
 
 
 def _dump_ranges(consumer: bytes, ranges: _Ranges) -> RangesDump:
-    columns = tuple(array(KEYS) for _ in range(4))
-    for start, (end, time_ms) in ranges.by_start.items():
-        row = (start >> _POSITION_BITS, start & _POSITION_MASK, end - start, time_ms)
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    return RangesDump(consumer, *map(column_bytes, columns))
+    by_start = ranges.by_start
+    columns = (
+        [start >> _POSITION_BITS for start in by_start],
+        [start & _POSITION_MASK for start in by_start],
+        [end - start for start, (end, _) in by_start.items()],
+        [time_ms for _, time_ms in by_start.values()],
+    )
+    return RangesDump(consumer, *(column_bytes(array(KEYS, column)) for column in columns))
+
+
+def _encode(rows: dict[bytes, _Ranges]) -> bytes:
+    return msgpack.encode([_dump_ranges(consumer, ranges) for consumer, ranges in rows.items()])
+
+
+def _decode(page: bytes) -> Iterator[tuple[bytes, _Ranges]]:
+    for dump in _decoder.decode(page):
+        yield dump.consumer, _load_ranges(dump)
 
 
 def _load_ranges(dump: RangesDump) -> _Ranges:

@@ -4,18 +4,36 @@ Owns the bindings. A key without queues does not exist. Queues of a key keep the
 every member names the same queue in an error.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgspec import msgpack
 
 from sybline import limits
 from sybline.state_machine.access import authorise
 from sybline.state_machine.actions import Action
 from sybline.state_machine.commands import Bind, Unbind
 from sybline.state_machine.meta import Decision, Meta
+from sybline.state_machine.pages import Capture, Reader
 from sybline.state_machine.queue import Queue
 from sybline.state_machine.replies import AnyReply, Done, Reason, Refused
+from sybline.state_machine.tables import Table
 
 if TYPE_CHECKING:
     from sybline.state_machine.state import State
+
+
+_KEYS_PER_PAGE: Final = 256
+_RoutingDump: TypeAlias = list[tuple[str, list[str]]]
+_decoder = msgpack.Decoder(_RoutingDump)
+
+
+def _dump(rows: Iterable[tuple[str, tuple[Queue, ...]]]) -> _RoutingDump:
+    return [(key, [queue.name for queue in queues]) for key, queues in rows]
+
+
+def _encode(rows: dict[str, tuple[Queue, ...]]) -> bytes:
+    return msgpack.encode(_dump(rows.items()))
 
 
 class Routing:
@@ -24,20 +42,20 @@ class Routing:
     __slots__ = ("bindings", "keys")
 
     def __init__(self) -> None:
-        self.keys: dict[str, tuple[Queue, ...]] = {}
+        self.keys: Table[str, tuple[Queue, ...]] = Table(_KEYS_PER_PAGE, _encode)
         self.bindings = 0
 
     def refusal(self, key: str) -> Refused | None:
         """Return why no queue can be bound to the key; None: one can."""
         if self.bindings >= limits.BINDINGS_MAX:
             return Refused(Reason.LIMIT, "bindings", (limits.BINDINGS_MAX,))
-        if len(self.keys.get(key, ())) >= limits.QUEUES_PER_KEY_MAX:
+        if len(self.keys.get(key) or ()) >= limits.QUEUES_PER_KEY_MAX:
             return Refused(Reason.LIMIT, "queues of a routing key", (limits.QUEUES_PER_KEY_MAX,))
         return None
 
     def bind(self, key: str, queue: Queue) -> None:
         """Add a binding that does not exist."""
-        self.keys[key] = (*self.keys.get(key, ()), queue)
+        self.keys.put(key, (*(self.keys.get(key) or ()), queue))
         queue.keys[key] = None
         self.bindings += 1
 
@@ -45,9 +63,9 @@ class Routing:
         """Remove a binding that exists; a key left without queues disappears."""
         rest = tuple(other for other in self.keys[key] if other is not queue)
         if rest:
-            self.keys[key] = rest
+            self.keys.put(key, rest)
         else:
-            del self.keys[key]
+            self.keys.remove(key)
         del queue.keys[key]
         self.bindings -= 1
 
@@ -58,7 +76,7 @@ class Routing:
 
     def dump(self) -> list[tuple[str, list[str]]]:
         """Return the keys and the names of their queues, in order."""
-        return [(key, [queue.name for queue in queues]) for key, queues in self.keys.items()]
+        return _dump(self.keys.items())
 
     @classmethod
     def load(cls, dump: list[tuple[str, list[str]]], queues: dict[str, Queue]) -> "Routing":
@@ -67,6 +85,26 @@ class Routing:
         for key, names in dump:
             for name in names:
                 routing.bind(key, queues[name])
+        return routing
+
+    def capture(self, capture: Capture) -> bytes:
+        """Include all bindings and return the numbers of their pages."""
+        return self.keys.capture(capture)
+
+    @classmethod
+    def load_pages(cls, pages: bytes, reader: Reader, queues: dict[str, Queue]) -> "Routing":
+        """Return the bindings in pages."""
+
+        def decode(page: bytes) -> Iterator[tuple[str, tuple[Queue, ...]]]:
+            for key, names in _decoder.decode(page):
+                yield key, tuple(queues[name] for name in names)
+
+        routing = cls()
+        routing.keys.load(pages, reader, decode)
+        for key, bound in routing.keys.items():
+            routing.bindings += len(bound)
+            for queue in bound:
+                queue.keys[key] = None
         return routing
 
 

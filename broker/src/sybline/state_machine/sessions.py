@@ -4,23 +4,26 @@ A session is one consumer identity; tokens come and go on it. The table knows to
 up compares nothing that could be guessed byte by byte.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from sybline import limits
 from sybline.state_machine.access import authenticate
 from sybline.state_machine.commands import CloseSession, OpenSession
 from sybline.state_machine.meta import Decision, Meta
+from sybline.state_machine.pages import Capture, Reader
 from sybline.state_machine.replies import AnyReply, Done, Reason, Refused, SessionOpened
+from sybline.state_machine.tables import Table
 
 if TYPE_CHECKING:
     from sybline.state_machine.state import State
 
 _STALE_DUES: Final = 1024
+_SESSIONS_PER_PAGE: Final = 256
 
 
 class SessionsDump(Struct, frozen=True, array_like=True):
@@ -65,7 +68,7 @@ class Sessions:
     __slots__ = ("_by_consumer", "_by_token", "_by_user", "_dues")
 
     def __init__(self) -> None:
-        self._by_consumer: dict[bytes, Session] = {}
+        self._by_consumer: Table[bytes, Session] = Table(_SESSIONS_PER_PAGE, _encode)
         self._by_token: dict[bytes, Session] = {}
         self._by_user: dict[str, dict[bytes, Session]] = {}
         self._dues: list[tuple[int, bytes]] = []  # heap of (due_ms, consumer), and stale entries
@@ -97,12 +100,13 @@ class Sessions:
     def open(self, user: str, consumer: bytes) -> Session:
         """Add a session of an identity that is not in use; it needs a token."""
         session = Session(user, consumer)
-        self._by_consumer[consumer] = session
+        self._by_consumer.put(consumer, session)
         self._by_user.setdefault(user, {})[consumer] = session
         return session
 
     def accept(self, session: Session, token_hash: bytes, until_ms: int, now_ms: int) -> None:
         """Let a token stand for the session until then; when there are too many, the oldest ends (S-7)."""
+        self._by_consumer.changes(session.consumer)
         session.tokens[token_hash] = until_ms
         self._by_token[token_hash] = session
         if len(session.tokens) > limits.TOKENS_PER_SESSION_MAX:
@@ -113,9 +117,14 @@ class Sessions:
         if not session.due_ms or next_end_ms < session.due_ms:
             self._look_at(session, next_end_ms)
 
+    def prolong(self, session: Session, token_hash: bytes, until_ms: int) -> None:
+        """Let one of its tokens live until then at least."""
+        self._by_consumer.changes(session.consumer)
+        session.tokens[token_hash] = max(session.tokens[token_hash], until_ms)
+
     def remove(self, session: Session) -> None:
         """Forget a session with all its tokens."""
-        del self._by_consumer[session.consumer]
+        self._by_consumer.remove(session.consumer)
         for token_hash in session.tokens:
             del self._by_token[token_hash]
         others = self._by_user[session.user]
@@ -146,6 +155,7 @@ class Sessions:
         return used
 
     def _look_at(self, session: Session, due_ms: int) -> None:
+        self._by_consumer.changes(session.consumer)
         session.due_ms = due_ms
         heappush(self._dues, (due_ms, session.consumer))
 
@@ -166,30 +176,35 @@ class Sessions:
     # --- checkpoints ---
     def dump(self) -> SessionsDump:
         """Return all sessions, in order."""
-        dump = SessionsDump([], [], [], [], [], [])
-        for session in self:
-            dump.consumers.append(session.consumer)
-            dump.users.append(session.user)
-            dump.dues.append(session.due_ms)
-            dump.token_counts.append(len(session.tokens))
-            dump.token_hashes.extend(session.tokens)
-            dump.token_ends.extend(session.tokens.values())
-        return dump
+        return _dump(self)
 
     @classmethod
     def load(cls, dump: SessionsDump) -> "Sessions":
         """Return the sessions of a dump."""
         sessions = cls()
-        tokens = zip(dump.token_hashes, dump.token_ends, strict=True)
-        rows = zip(dump.consumers, dump.users, dump.dues, dump.token_counts, strict=True)
-        for consumer, user, due_ms, token_count in rows:
-            session = sessions.open(user, consumer)
-            session.due_ms = due_ms
-            session.tokens.update(islice(tokens, token_count))
-            session.live_until_ms = max(session.tokens.values())
-            sessions._by_token.update(dict.fromkeys(session.tokens, session))
-        sessions._rebuild_dues()
+        for session in _load(dump):
+            sessions._by_consumer.put(session.consumer, session)
+        sessions._compute()
         return sessions
+
+    def capture(self, capture: Capture) -> bytes:
+        """Include all sessions and return the numbers of their pages."""
+        return self._by_consumer.capture(capture)
+
+    @classmethod
+    def load_pages(cls, pages: bytes, reader: Reader) -> "Sessions":
+        """Return the sessions in pages."""
+        sessions = cls()
+        sessions._by_consumer.load(pages, reader, _decode)
+        sessions._compute()
+        return sessions
+
+    def _compute(self) -> None:
+        """Fill what is not stored."""
+        for session in self:
+            self._by_user.setdefault(session.user, {})[session.consumer] = session
+            self._by_token.update(dict.fromkeys(session.tokens, session))
+        self._rebuild_dues()
 
     def check_invariants(self) -> None:
         """Raise AssertionError when the tables contradict each other."""
@@ -206,6 +221,41 @@ class Sessions:
             assert all(self._by_token[token_hash] is session for token_hash in session.tokens)
             assert session.due_ms <= session.ends_ms
             assert (session.due_ms, consumer) in dues, "no end is forgotten"
+
+
+_decoder = msgpack.Decoder(SessionsDump)
+
+
+def _dump(sessions: Iterable[Session]) -> SessionsDump:
+    dump = SessionsDump([], [], [], [], [], [])
+    for session in sessions:
+        dump.consumers.append(session.consumer)
+        dump.users.append(session.user)
+        dump.dues.append(session.due_ms)
+        dump.token_counts.append(len(session.tokens))
+        dump.token_hashes.extend(session.tokens)
+        dump.token_ends.extend(session.tokens.values())
+    return dump
+
+
+def _load(dump: SessionsDump) -> Iterator[Session]:
+    tokens = zip(dump.token_hashes, dump.token_ends, strict=True)
+    rows = zip(dump.consumers, dump.users, dump.dues, dump.token_counts, strict=True)
+    for consumer, user, due_ms, token_count in rows:
+        session = Session(user, consumer)
+        session.due_ms = due_ms
+        session.tokens.update(islice(tokens, token_count))
+        session.live_until_ms = max(session.tokens.values())
+        yield session
+
+
+def _encode(rows: dict[bytes, Session]) -> bytes:
+    return msgpack.encode(_dump(rows.values()))
+
+
+def _decode(page: bytes) -> Iterator[tuple[bytes, Session]]:
+    for session in _load(_decoder.decode(page)):
+        yield session.consumer, session
 
 
 def decide_open_session(state: "State", meta: Meta, command: OpenSession) -> Decision:
@@ -228,8 +278,7 @@ def decide_open_session(state: "State", meta: Meta, command: OpenSession) -> Dec
         else:
             session = resumed
             grace_ms = now_ms + limits.OLD_TOKEN_GRACE_MS
-            older = command.resume_token_hash
-            session.tokens[older] = max(session.tokens[older], grace_ms)
+            table.prolong(session, command.resume_token_hash, grace_ms)
         table.accept(session, command.token_hash, expires_ms, now_ms)
         return SessionOpened(session.consumer, expires_ms, resumed is not None)
 

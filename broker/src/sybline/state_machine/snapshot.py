@@ -1,20 +1,32 @@
-"""Checkpoints of the state: msgpack with a format version; the file around it has the checksum.
+"""The state as bytes, in two forms with a format version each. What can be computed is left out of both.
 
-Equal states give equal bytes, whatever way led to them: columns are joined, tables are written in the order in which
-they are iterated, and what can be computed is left out. A restored state iterates in the same order as the original.
+A dump is one piece, and equal states give equal bytes, whatever way led to them: columns are joined, and tables are
+written in the order in which they are iterated. A capture is for checkpoints: a root and pages, of which only those
+that changed since the last one are new. A restored state iterates in the same order as the original.
 """
 
+from array import array
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from sybline.state_machine import accounts, dead_letters, dedup, requests, retries, sessions
-from sybline.state_machine.origins import Origins, OriginsDump
-from sybline.state_machine.pieces import Piece, Pieces
-from sybline.state_machine.queue import Counters, Holding, Parked, Queue, QueueConfig
+from sybline.state_machine.columns import column_bytes, column_from
+from sybline.state_machine.origins import OriginsDump
+from sybline.state_machine.pages import NUMBERS as PAGE_NUMBERS
+from sybline.state_machine.pages import Capture, Reader
+from sybline.state_machine.pieces import Piece
+from sybline.state_machine.queue import (
+    Counters,
+    Holding,
+    Parked,
+    Queue,
+    QueueConfig,
+    sorted_names,
+)
 from sybline.state_machine.routing import Routing
-from sybline.state_machine.runs import Runs, RunsDump
+from sybline.state_machine.runs import RunsDump
 from sybline.state_machine.state import State
 
 FORMAT_VERSION: Final = 1
@@ -95,22 +107,18 @@ def _dump_queue(queue: Queue) -> QueueDump:
         config=queue.config,
         dead_letter_of=queue.dead_letter_of,
         owner=queue.owner.name if queue.owner is not None else "",
-        producers=_sorted(queue.producers),
-        consumers=_sorted(queue.consumers),
+        producers=sorted_names(queue.producers),
+        consumers=sorted_names(queue.consumers),
         fresh=queue.fresh.dump(),
         returned=list(queue.returned),
         leased=list(queue.leased),
-        parked=list(queue.parked.order),
+        parked=list(queue.parked),
         origins=queue.origins.dump(),
         holdings=sorted((consumer, held.due_ms) for consumer, held in queue.holdings.items()),
         bytes=queue.bytes,
         last_key=queue.last_key,
-        counters=queue.counters,
+        counters=queue.counted,
     )
-
-
-def _sorted(names: frozenset[str] | None) -> list[str] | None:
-    return None if names is None else sorted(names)
 
 
 def load(data: bytes) -> State:
@@ -138,7 +146,89 @@ def load(data: bytes) -> State:
     state.requests = requests.Requests.load(stored.requests)
     state.accounts = accounts.Accounts.load(stored.accounts)
     state.sessions = sessions.Sessions.load(stored.sessions)
-    _join_owners(state, stored.queues)
+    _join_owners(state, {queue.name: queue.owner for queue in stored.queues})
+    _compute(state)
+    return state
+
+
+class Root(Struct, frozen=True, array_like=True):
+    """What leads to all pages of a state."""
+
+    format_version: int
+    index: int
+    now_ms: int
+    next_number: int
+    deleted_messages: int
+    internal_errors: int
+    queues: bytes
+    routing: bytes
+    idempotency: bytes
+    retries: bytes
+    requests: bytes
+    accounts: accounts.AccountsPages
+    sessions: bytes
+
+
+_root_decoder = msgspec.msgpack.Decoder(Root)
+
+
+def begin_capture(state: State, first_page: int) -> Capture:
+    """Return the state as of now, to be collected while it goes on changing."""
+    capture = Capture(first_page)
+    queues = [queue.include_in(capture) for queue in state.queues.values()]
+    root = Root(
+        format_version=FORMAT_VERSION,
+        index=state.index,
+        now_ms=state.now_ms,
+        next_number=state.next_number,
+        deleted_messages=state.deleted_messages,
+        internal_errors=state.internal_errors,
+        queues=column_bytes(array(PAGE_NUMBERS, queues)),
+        routing=state.routing.capture(capture),
+        idempotency=state.idempotency.capture(capture),
+        retries=state.retries.capture(capture),
+        requests=state.requests.capture(capture),
+        accounts=state.accounts.capture(capture),
+        sessions=state.sessions.capture(capture),
+    )
+    capture.set_root(_encoder.encode(root))
+    return capture
+
+
+def load_capture(data: bytes, reader: Reader) -> State:
+    """Return the state of a capture, from its root and its pages.
+
+    Raises:
+        UnknownSnapshot: it was not written by a version of this format.
+    """
+    try:
+        return _load_capture(_root_decoder.decode(data), reader)
+    except msgspec.DecodeError as error:
+        raise UnknownSnapshot(str(error)) from error
+
+
+def _load_capture(root: Root, reader: Reader) -> State:
+    if root.format_version != FORMAT_VERSION:
+        raise UnknownSnapshot(f"format {root.format_version}, known is {FORMAT_VERSION}")
+    state = State()
+    state.index = root.index
+    state.now_ms = root.now_ms
+    state.next_number = root.next_number
+    state.deleted_messages = root.deleted_messages
+    state.internal_errors = root.internal_errors
+    owners: dict[str, str] = {}
+    for number in column_from(PAGE_NUMBERS, root.queues):
+        queue, owner = Queue.decode(reader.read(number), reader)
+        state.queues[queue.name] = queue
+        owners[queue.name] = owner
+        reader.adopt(queue, number)
+    state.routing = Routing.load_pages(root.routing, reader, state.queues)
+    state.idempotency = dedup.IdempotencyKeys.load_pages(root.idempotency, reader)
+    state.retries = retries.Retries.load_pages(root.retries, reader)
+    state.requests = requests.Requests.load_pages(root.requests, reader)
+    state.accounts = accounts.Accounts.load_pages(root.accounts, reader)
+    state.sessions = sessions.Sessions.load_pages(root.sessions, reader)
+    _join_owners(state, owners)
     _compute(state)
     return state
 
@@ -147,17 +237,17 @@ def _load_queue(stored: QueueDump) -> Queue:
     queue = Queue(stored.number, stored.name, stored.config, stored.dead_letter_of)
     queue.producers = _frozen(stored.producers)
     queue.consumers = _frozen(stored.consumers)
-    queue.fresh = Runs.load(stored.fresh)
-    queue.returned = Pieces(stored.returned)
+    queue.fresh.load(stored.fresh)
+    queue.returned.load(stored.returned)
     for parked in stored.parked:
         queue.parked.add(parked)
-    queue.origins = Origins.load(stored.origins)
+    queue.origins.load(stored.origins)
     queue.holdings = {consumer: Holding(due_ms) for consumer, due_ms in stored.holdings}
     for piece in stored.leased:
         queue.lease(queue.holdings[piece.holder], piece)
     queue.bytes = stored.bytes
     queue.last_key = stored.last_key
-    queue.counters = stored.counters
+    queue.restore_counters(stored.counters)
     return queue
 
 
@@ -165,10 +255,10 @@ def _frozen(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
 
 
-def _join_owners(state: State, stored: list[QueueDump]) -> None:
-    for dumped in stored:
-        if dumped.owner:
-            letters, owner = state.queues[dumped.name], state.queues[dumped.owner]
+def _join_owners(state: State, owners: dict[str, str]) -> None:
+    for name, owner_name in owners.items():
+        if owner_name:
+            letters, owner = state.queues[name], state.queues[owner_name]
             letters.owner = owner
             owner.dead_letters = letters
 

@@ -57,17 +57,18 @@ class _Method:
 
 
 class GrpcCalls:
-    """Calls of the unary methods of one service. One request and at most one response belong to each."""
+    """Calls of unary methods, whose bare names differ. One request and at most one response belong to each."""
 
-    def __init__(self, service: str, methods: Iterable[str]) -> None:
+    def __init__(self, methods: Iterable[tuple[str, str]]) -> None:
+        """`methods`: pairs of service and method."""
         self._methods = {
             method: _Method(label_text(grpc_type="unary", grpc_service=service, grpc_method=method))
-            for method in methods
+            for service, method in methods
         }
         self._panics = 0
 
     def started(self, method: str) -> None:
-        """Count a call of a method of the service."""
+        """Count a call of a method."""
         self._methods[method].started += 1
 
     def handled(self, method: str, code: str, seconds: float) -> None:

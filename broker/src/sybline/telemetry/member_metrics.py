@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from sybline.replication.log import ReplicationStatus
-from sybline.replication.measures import Counters
+from sybline.replication.log import Membership, PeerStatus, ReplicationStatus
+from sybline.replication.measures import Counters, StorageUse
+from sybline.replication.pressure import Resource, Shortage
+from sybline.replication.resource_watch import OPEN_FILES, ResourceUse
 from sybline.state_machine.read import QueueStats
 from sybline.telemetry.exposition import Family, label_text, write_family
 
@@ -35,8 +37,12 @@ class MetricsSource(Protocol):
         """The current state."""
 
     @property
-    def disk_free_bytes(self) -> int:
-        """Free space of the data directory's disk."""
+    def resources(self) -> ResourceUse:
+        """Disk, memory and open files, as measured last."""
+
+    @property
+    def storage(self) -> StorageUse:
+        """What is stored, and how far an image has been received."""
 
     @property
     def log_bytes(self) -> int:
@@ -48,6 +54,12 @@ class MetricsSource(Protocol):
 
     def status(self) -> ReplicationStatus:
         """The member's own view of Raft."""
+
+    def membership(self) -> Membership:
+        """The member's own view of who belongs to the cluster."""
+
+    def shortage(self) -> Shortage | None:
+        """Why publishes are refused; None: they are not."""
 
 
 _OF_STATUS: Final[tuple[tuple[Family, Callable[[ReplicationStatus], int]], ...]] = (
@@ -67,6 +79,18 @@ _OF_STATUS: Final[tuple[tuple[Family, Callable[[ReplicationStatus], int]], ...]]
     (
         Family("sybline_raft_proposals_pending", "gauge", "Own proposals without an answer yet."),
         lambda s: s.pending_proposals,
+    ),
+    (
+        Family("sybline_raft_is_voter", "gauge", "1: this member votes, as far as it knows."),
+        lambda s: int(s.is_voter),
+    ),
+    (
+        Family(
+            "sybline_raft_configuration_version",
+            "gauge",
+            "Version of the membership known here; rises with each change.",
+        ),
+        lambda s: s.configuration_version,
     ),
 )
 _OF_COUNTERS: Final[tuple[tuple[Family, Callable[[Counters], int]], ...]] = (
@@ -157,13 +181,89 @@ _OF_MEMBER: Final[tuple[tuple[Family, Callable[[MetricsSource], int]], ...]] = (
         lambda member: member.log_live_bytes,
     ),
     (
-        Family("sybline_disk_free_bytes", "gauge", "Free space where the log is."),
-        lambda member: member.disk_free_bytes,
+        Family(
+            "sybline_publishes_blocked",
+            "gauge",
+            "1: publishes are refused because members are short of disk or memory.",
+        ),
+        lambda member: int(member.shortage() is not None),
     ),
 )
-_PEER_LAG: Final = Family(
-    "sybline_raft_peer_lag_entries", "gauge", "Entries a follower lacks; on the leader only."
+_OF_STORAGE: Final[tuple[tuple[Family, Callable[[StorageUse], int]], ...]] = (
+    (
+        Family("sybline_log_segments", "gauge", "Segments of the log, without the cold files."),
+        lambda use: use.log_segments,
+    ),
+    (
+        Family("sybline_log_cold_files", "gauge", "Files of older entries that queues still need."),
+        lambda use: use.cold_files,
+    ),
+    (
+        Family("sybline_log_cold_bytes", "gauge", "Bytes of them, part of sybline_log_bytes."),
+        lambda use: use.cold_bytes,
+    ),
+    (
+        Family(
+            "sybline_log_rewrites_total", "counter", "Cold files written anew without the dead."
+        ),
+        lambda use: use.cold_rewrites,
+    ),
+    (
+        Family("sybline_checkpoint_bytes", "gauge", "Size of the newest checkpoint."),
+        lambda use: use.checkpoint_bytes,
+    ),
+    (
+        Family("sybline_install_received_bytes", "gauge", "Received of a checkpoint that arrives."),
+        lambda use: use.image_received_bytes,
+    ),
+    (
+        Family("sybline_install_bytes", "gauge", "Size of the checkpoint that arrives; 0: none."),
+        lambda use: use.image_bytes,
+    ),
 )
+_OF_PEERS: Final[tuple[tuple[Family, Callable[[PeerStatus], int]], ...]] = (
+    (
+        Family(
+            "sybline_raft_peer_lag_entries", "gauge", "Entries another member lacks; leader only."
+        ),
+        lambda peer: peer.lag_entries,
+    ),
+    (
+        Family(
+            "sybline_raft_peer_install_sent_bytes", "gauge", "Sent of a checkpoint; leader only."
+        ),
+        lambda peer: peer.image_sent_bytes,
+    ),
+    (
+        Family(
+            "sybline_raft_peer_install_bytes", "gauge", "Size of that checkpoint; 0: none is sent."
+        ),
+        lambda peer: peer.image_bytes,
+    ),
+)
+_OF_RESOURCES: Final[tuple[tuple[Family, Callable[[ResourceUse], int]], ...]] = (
+    (
+        Family("sybline_disk_free_bytes", "gauge", "Free space where the log is."),
+        lambda use: use.disk_free_bytes,
+    ),
+    (
+        Family("sybline_disk_low_mark_bytes", "gauge", "With less free, the disk is almost full."),
+        lambda use: use.disk_low_mark_bytes,
+    ),
+    (
+        Family(
+            "sybline_memory_high_mark_bytes",
+            "gauge",
+            "With more resident, memory is almost full; 0: no mark.",
+        ),
+        lambda use: use.memory_high_mark_bytes,
+    ),
+)
+_SHORT: Final = Family(
+    "sybline_resource_short", "gauge", "1: this member is short of it: disk, memory, open_files."
+)
+_RESOURCES: Final = (*(resource.value for resource in Resource), OPEN_FILES)
+_MEMBERS: Final = Family("sybline_members", "gauge", "Members of the cluster known here, by role.")
 _SESSIONS: Final = Family("sybline_sessions", "gauge", "Live sessions of the cluster.")
 _CONSUMERS: Final = Family(
     "sybline_consumers", "gauge", "Sessions that fetched lately, counted once for each queue."
@@ -173,12 +273,27 @@ _CONSUMERS: Final = Family(
 def write_member(member: MetricsSource) -> str:
     """Return the page's part on replication and disk."""
     status = member.status()
-    lags = ((label_text(peer=peer.member), peer.lag_entries) for peer in status.peers)
+    peers = [(label_text(peer=peer.member), peer) for peer in status.peers]
     parts = [write_family(family, [("", read(status))]) for family, read in _OF_STATUS]
-    parts.append(write_family(_PEER_LAG, lags))
+    for peer_family, read_peer in _OF_PEERS:
+        parts.append(write_family(peer_family, [(labels, read_peer(p)) for labels, p in peers]))
+    parts.append(write_family(_MEMBERS, _count_members(member.membership())))
     parts += [write_family(family, [("", read(member.counters))]) for family, read in _OF_COUNTERS]
     parts += [write_family(family, [("", read(member))]) for family, read in _OF_MEMBER]
+    stored = member.storage
+    parts += [write_family(family, [("", read(stored))]) for family, read in _OF_STORAGE]
+    use = member.resources
+    parts += [write_family(family, [("", read(use))]) for family, read in _OF_RESOURCES]
+    short = ((label_text(resource=name), int(name in use.short_of)) for name in _RESOURCES)
+    parts.append(write_family(_SHORT, short))
     return "".join(parts)
+
+
+def _count_members(membership: Membership) -> Iterator[tuple[str, int]]:
+    infos = membership.configuration.members
+    voters = sum(info.voter for info in infos)
+    yield label_text(role="voter"), voters
+    yield label_text(role="learner"), len(infos) - voters
 
 
 def write_clients(machine: MachineReads, queues: list[QueueStats]) -> str:

@@ -5,6 +5,7 @@ Everything is counted and read on the loop, without locks. The page's parts are 
 """
 
 import platform
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -25,7 +26,8 @@ from sybline.telemetry.exposition import (
 )
 from sybline.telemetry.member_metrics import MetricsSource, write_clients, write_member
 from sybline.telemetry.queue_metrics import write_queues
-from sybline.v1 import mq_pb2
+from sybline.telemetry.tls_metrics import TlsSource, write_tls
+from sybline.v1 import admin_pb2, mq_pb2
 
 _FSYNC_BOUNDS_S: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
@@ -53,8 +55,7 @@ class Metrics:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        service = mq_pb2.DESCRIPTOR.services_by_name["MQEndpoints"]
-        self._calls = GrpcCalls(service.full_name, service.methods_by_name)
+        self._calls = GrpcCalls(_list_methods())
         self._http = HttpRequests()
         self._fsyncs = Durations(_FSYNC_BOUNDS_S)
         self._proposals = Durations(_PROPOSAL_BOUNDS_S)
@@ -64,11 +65,12 @@ class Metrics:
         self._log_time = LogTime(self._clock)  # how old messages get while nothing is applied
         self._stamp_seen_ms = 0
         self._member: MetricsSource | None = None
+        self._tls: Sequence[TlsSource] = ()
         self._process = _build_process_registry()
 
     # --- calls ---
     def grpc_started(self, method: str) -> None:
-        """A call of a method of MQ.MQEndpoints begins; `method` is its bare name."""
+        """A call begins; `method` is its bare name."""
         self._calls.started(method)
 
     def grpc_handled(self, method: str, code_name: str, seconds: float) -> None:
@@ -110,6 +112,10 @@ class Metrics:
         """Read this member for every page from now on."""
         self._member = member
 
+    def watch_tls(self, sources: Sequence[TlsSource]) -> None:
+        """Show these certificates on every page from now on."""
+        self._tls = sources
+
     def render(self) -> bytes:
         """Return the page, as of now."""
         parts = [
@@ -123,6 +129,8 @@ class Metrics:
         ]
         if self._member is not None:
             parts += self._write_member(self._member)
+        if self._tls:
+            parts.append(write_tls(self._tls))
         return "".join(parts).encode() + generate_latest(self._process)
 
     def _write_member(self, member: MetricsSource) -> list[str]:
@@ -136,6 +144,14 @@ class Metrics:
             write_clients(machine, queues),
             write_queues(queues, now_ms=self._log_time.now_ms()),
         ]
+
+
+def _list_methods() -> Iterator[tuple[str, str]]:
+    """Yield service and method of every call that is counted."""
+    for file in (mq_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR):
+        for service in file.services_by_name.values():
+            for method in service.methods_by_name:
+                yield service.full_name, method
 
 
 def _build_process_registry() -> CollectorRegistry:
