@@ -105,7 +105,9 @@ def one_message(request: mq_pb2.MessageInfo) -> Content:
     return (request.routingKey,), (EnqueueRun(0, 1, len(body)),), body
 
 
-def read_batch(messages: Iterable[mq_pb2.MessageInfo]) -> Content:
+def read_batch(
+    messages: Iterable[mq_pb2.MessageInfo], *, body_bytes_max: int = limits.BODY_BYTES_DEFAULT
+) -> Content:
     """Check a batch and return the parts of its Enqueue.
 
     Raises:
@@ -119,8 +121,8 @@ def read_batch(messages: Iterable[mq_pb2.MessageInfo]) -> Content:
         name, body = message.routingKey, message.data
         size = len(body)
         key = numbers.get(name)
-        if key is None or not 0 < size <= limits.BODY_BYTES_MAX:
-            _check_numbered(message, len(bodies))
+        if key is None or not 0 < size <= body_bytes_max:
+            _check_numbered(message, len(bodies), body_bytes_max)
             key = numbers.setdefault(name, len(numbers))
             check_batch_keys(len(numbers))
         if size != last_size or key != last_key:
@@ -134,9 +136,9 @@ def read_batch(messages: Iterable[mq_pb2.MessageInfo]) -> Content:
     return tuple(numbers), tuple(runs), b"".join(bodies)
 
 
-def _check_numbered(message: mq_pb2.MessageInfo, number: int) -> None:
+def _check_numbered(message: mq_pb2.MessageInfo, number: int, body_bytes_max: int) -> None:
     try:
-        check_message(message)
+        check_message(message, body_bytes_max)
     except CallError as error:
         field = f"messages[{number}].{error.field}"
         raise invalid(field, "{} in message {}", Word(error.text), number) from error

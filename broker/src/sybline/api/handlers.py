@@ -5,7 +5,7 @@ a broken connection (C-9). No interceptors: this is on the way of every message.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -90,6 +90,19 @@ class Edge:
         except DecodeError as error:
             raise _MALFORMED from error
         return await method.serve(call, request)
+
+
+class Service(grpc.GenericRpcHandler):
+    """One gRPC service: finds the handler of a method by its full path; any other path is UNIMPLEMENTED."""
+
+    def __init__(self, name: str, edge: Edge, methods: Iterable[Method[Any]]) -> None:
+        self._handlers = {f"/{name}/{method.name}": edge.handler(method) for method in methods}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        """Return the handler of a call; None: not of this service."""
+        return self._handlers.get(handler_call_details.method)
 
 
 def _fail(context: Context, error: CallError) -> bytes:

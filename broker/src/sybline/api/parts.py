@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from sybline import limits
 from sybline.api.polls import PollMemory
 from sybline.auth.passwords import PasswordHasher
 from sybline.auth.throttle import LoginThrottle
@@ -25,6 +26,17 @@ class CallMetrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MemberFacts:
+    """What this member says of itself beyond what replication knows."""
+
+    version: str
+    not_ready_because: str  # "": it serves
+    log_bytes: int
+    log_live_bytes: int
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApiParts:
     """Everything the methods need."""
 
@@ -40,3 +52,6 @@ class ApiParts:
     metrics: CallMetrics
     token_ms: int
     lease_ms: int
+    member_facts: Callable[[], MemberFacts]
+    election_s: float  # who was not heard for so long is not healthy
+    body_bytes_max: int = limits.BODY_BYTES_DEFAULT

@@ -12,11 +12,16 @@ from sybline.api.gate import Gate
 from sybline.api.handlers import OK_STATUS
 from sybline.api.parts import ApiParts
 from sybline.api.validation import check_batch_count, check_idempotency_key, check_message
+from sybline.replication.pressure import Resource
 from sybline.state_machine.actions import Action
 from sybline.state_machine.commands import Enqueue
 from sybline.v1 import mq_pb2
 
-_DISK_RETRY_S: Final = 10.0
+_SHORTAGE_RETRY_S: Final = 10.0
+_SHORTAGE_TEXTS: Final = {
+    Resource.DISK: "disk is almost full on member {}",
+    Resource.MEMORY: "memory is almost full on member {}",
+}
 
 
 class Publishing:
@@ -24,11 +29,12 @@ class Publishing:
 
     def __init__(self, parts: ApiParts, gate: Gate) -> None:
         self._log = parts.log
+        self._body_bytes_max = parts.body_bytes_max
         self._gate = gate
 
     async def submit_message(self, call: Call, request: mq_pb2.MessageInfo) -> bytes:
         """Publish one message."""
-        check_message(request)
+        check_message(request, self._body_bytes_max)
         return await self._publish(call, one_message(request), Action.SUBMIT_MESSAGE)
 
     async def submit_batch(self, call: Call, request: mq_pb2.BatchMessages) -> bytes:
@@ -37,7 +43,8 @@ class Publishing:
         check_batch_count(len(messages))
         if not messages:
             return OK_STATUS
-        return await self._publish(call, read_batch(messages), Action.SUBMIT_BATCHED_MESSAGES)
+        content = read_batch(messages, body_bytes_max=self._body_bytes_max)
+        return await self._publish(call, content, Action.SUBMIT_BATCHED_MESSAGES)
 
     async def _publish(self, call: Call, content: Content, action: Action) -> bytes:
         key = call.headers.get(IDEMPOTENCY_KEY)
@@ -45,7 +52,7 @@ class Publishing:
             check_idempotency_key(key)
         routing_keys, runs, bodies = content
         await self._gate.admit(call, action, routing_keys)
-        self._check_disks()
+        self._check_resources()
         command = Enqueue(
             call.caller,
             routing_keys,
@@ -58,15 +65,15 @@ class Publishing:
         await self._gate.carry_out(call, command)
         return OK_STATUS
 
-    def _check_disks(self) -> None:
-        """Refuse while a majority, or the leader, could soon not write; everything else goes on (Z-5)."""
-        member = self._log.full_disk_member()
-        if member is not None:
+    def _check_resources(self) -> None:
+        """Refuse while the leader, or too many members, run out of disk or memory; all else goes on (Z-5)."""
+        shortage = self._log.shortage()
+        if shortage is not None:
             raise refuse(
                 "RESOURCE_EXHAUSTED",
-                "disk is almost full on member {}",
-                member,
-                reason="DISK_FULL",
-                retry_after_s=_DISK_RETRY_S,
-                facts={"member": member},
+                _SHORTAGE_TEXTS[shortage.resource],
+                shortage.member,
+                reason=f"{shortage.resource.name}_FULL",
+                retry_after_s=_SHORTAGE_RETRY_S,
+                facts={"member": shortage.member},
             )

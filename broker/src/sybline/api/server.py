@@ -11,14 +11,18 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sybline import limits
+from sybline.api.admin_service import ADMIN_SERVICE_NAME, build_admin_service
+from sybline.api.gate import Gate
+from sybline.api.handlers import Edge
 from sybline.api.health import Health
 from sybline.api.parts import ApiParts
-from sybline.api.service import SERVICE_NAME, MqService
+from sybline.api.service import SERVICE_NAME, build_mq_service
+from sybline.process_files import open_files_max
 
 _HEALTH_NAME: Final = "grpc.health.v1.Health"
 OPTIONS: Final = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
+    # One raised body may be larger than an answer, also one that another member took.
+    ("grpc.max_send_message_length", limits.BODY_BYTES_MAX + limits.MESSAGE_OVERHEAD_BYTES),
     ("grpc.max_metadata_size", limits.METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", limits.METADATA_BYTES_MAX),
     ("grpc.max_concurrent_streams", limits.CALLS_PER_CONNECTION_MAX),
@@ -32,16 +36,37 @@ OPTIONS: Final = (
 )
 
 
-class ApiServer:
-    """Serves MQ.MQEndpoints, health, and reflection if wanted, on one port."""
+def _request_limit(body_bytes_max: int) -> tuple[str, int]:
+    """Return the option that bounds a request: a batch of the usual size, or one message with the largest body."""
+    largest = max(limits.MESSAGE_BYTES_MAX, body_bytes_max + limits.MESSAGE_OVERHEAD_BYTES)
+    return "grpc.max_receive_message_length", largest
 
-    def __init__(self, parts: ApiParts, *, host: str, port: int, reflection: bool) -> None:
-        """`host`: "" means all interfaces; `port`: 0 takes a free one."""
+
+def _connections_limit() -> tuple[str, int]:
+    """Return the option that bounds connections: they must not take the open files that storage and members need."""
+    left = open_files_max() - limits.OWN_OPEN_FILES_MAX
+    return "grpc.max_allowed_incoming_connections", min(limits.CLIENT_CONNECTIONS_MAX, left)
+
+
+class ApiServer:
+    """Serves MQ.MQEndpoints, sybline.v1.Admin, health, and reflection if wanted, on one port."""
+
+    def __init__(
+        self,
+        parts: ApiParts,
+        *,
+        host: str,
+        port: int,
+        reflection: bool,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """`host`: "" means all interfaces; `port`: 0 takes a free one; without `credentials`, plain text."""
         self._parts = parts
         self._host = host
         self._reflection = reflection
+        self._credentials = credentials
         self.port = port  # the one it listens on, once started
-        self._health = Health(SERVICE_NAME)
+        self._health = Health(SERVICE_NAME, ADMIN_SERVICE_NAME)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -51,14 +76,21 @@ class ApiServer:
             OSError: the port cannot be had; names it.
         """
         server = grpc.aio.server(
-            options=OPTIONS,
+            options=(*OPTIONS, _request_limit(self._parts.body_bytes_max), _connections_limit()),
             compression=grpc.Compression.NoCompression,  # old clients cannot decompress (wire §3)
             maximum_concurrent_rpcs=limits.CALLS_AT_ONCE_MAX,
         )
-        server.add_generic_rpc_handlers((MqService(self._parts),))
+        gate = Gate(self._parts)
+        edge = Edge(self._parts, gate)
+        server.add_generic_rpc_handlers(
+            (
+                build_mq_service(self._parts, gate, edge),
+                build_admin_service(self._parts, gate, edge),
+            )
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._reflection:
-            names = (SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME)
+            names = (SERVICE_NAME, ADMIN_SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
         self.port = self._listen(server)
         await server.start()
@@ -79,6 +111,8 @@ class ApiServer:
         host = f"[{self._host}]" if ":" in self._host else self._host or "[::]"
         address = f"{host}:{self.port}"
         try:
+            if self._credentials is not None:
+                return server.add_secure_port(address, self._credentials)
             return server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(

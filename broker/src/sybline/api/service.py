@@ -1,15 +1,13 @@
-"""The service MQ.MQEndpoints: its twenty methods by name, as one gRPC handler (wire contract §2)."""
+"""The service MQ.MQEndpoints: its twenty methods by name (wire contract §2)."""
 
 from typing import Any, Final
-
-import grpc
 
 from sybline.api.accounts import Accounts
 from sybline.api.convert import MessageIds
 from sybline.api.credentials import Credentials
 from sybline.api.fetching import Fetching
 from sybline.api.gate import Gate
-from sybline.api.handlers import Edge, Method
+from sybline.api.handlers import Edge, Method, Service
 from sybline.api.leadership import Leadership
 from sybline.api.parts import ApiParts
 from sybline.api.publishing import Publishing
@@ -21,22 +19,9 @@ from sybline.v1 import mq_pb2 as mq
 SERVICE_NAME: Final = "MQ.MQEndpoints"
 
 
-class MqService(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its full path; any other path is UNIMPLEMENTED."""
-
-    def __init__(self, parts: ApiParts) -> None:
-        gate = Gate(parts)
-        edge = Edge(parts, gate)
-        self._handlers = {
-            f"/{SERVICE_NAME}/{method.name}": edge.handler(method)
-            for method in _methods(parts, gate)
-        }
-
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Return the handler of a call; None: unknown method."""
-        return self._handlers.get(handler_call_details.method)
+def build_mq_service(parts: ApiParts, gate: Gate, edge: Edge) -> Service:
+    """Return the service."""
+    return Service(SERVICE_NAME, edge, _methods(parts, gate))
 
 
 def _methods(parts: ApiParts, gate: Gate) -> tuple[Method[Any], ...]:

@@ -88,21 +88,20 @@ def _check_bytes(value: str, what: str, field: str, bytes_max: int) -> None:
 
 
 # --- messages ---
-def check_message(request: mq_pb2.MessageInfo) -> None:
+def check_message(request: mq_pb2.MessageInfo, body_bytes_max: int) -> None:
     """Check SubmitMessage, and each message of a batch."""
     check_routing_key(request.routingKey)
-    check_body(request.data)
+    check_body(request.data, body_bytes_max)
 
 
-def check_body(body: bytes) -> None:
-    """Refuse an empty or over-long body."""
+def check_body(body: bytes, bytes_max: int) -> None:
+    """Refuse an empty or over-long body (Z-4)."""
     size = len(body)
     if not size:
         raise invalid("data", "data must contain some information")
-    if size > limits.BODY_BYTES_MAX:
-        raise invalid(
-            "data", "message of {} bytes exceeds the limit of {} bytes", size, limits.BODY_BYTES_MAX
-        )
+    if size > bytes_max:
+        text = "message of {} bytes exceeds the limit of {} bytes"
+        raise invalid("data", text, size, bytes_max)
 
 
 def check_batch_count(messages: int) -> None:
