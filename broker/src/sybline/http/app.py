@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sybline.http.server import PROVED
 from sybline.telemetry.exposition import CONTENT_TYPE
 from sybline.telemetry.metrics import Metrics
 
@@ -31,8 +32,14 @@ class Health(Protocol):
         """Whether clients should be sent here."""
 
 
-def build_app(*, metrics: Metrics, health: Health) -> Starlette:
-    """Return the application for GET and HEAD of /livez, /readyz and /metrics."""
+def build_app(
+    *, metrics: Metrics, health: Health, metrics_need_certificate: bool = False
+) -> Starlette:
+    """Return the application for GET and HEAD of /livez, /readyz and /metrics.
+
+    `metrics_need_certificate`: show metrics only over connections with a verified client certificate. Health is for
+    probes, which have none.
+    """
 
     async def livez(_request: Request) -> Response:
         return _verdict(health.live())
@@ -40,7 +47,9 @@ def build_app(*, metrics: Metrics, health: Health) -> Starlette:
     async def readyz(_request: Request) -> Response:
         return _verdict(health.ready())
 
-    async def metrics_page(_request: Request) -> Response:
+    async def metrics_page(request: Request) -> Response:
+        if metrics_need_certificate and not getattr(request.state, PROVED, False):
+            raise HTTPException(403, "a client certificate is required")
         return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     app = Starlette(
