@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import grpc
 
-from sybline.cli.fleet import MEMBERS_TO_LOSE_ONE, Fleet
+from sybline.cli.fleet import MEMBERS_TO_LOSE_ONE, Fleet, MemberPlan
 from sybline.v1 import mq_pb2, mq_pb2_grpc
 
 QUEUE = "demo"
@@ -50,10 +50,16 @@ async def show(fleet: Fleet, username: str, password: str, *, say: Say) -> None:
     async with AsyncExitStack() as stack:
         stubs = {}
         for number, member in fleet.members.items():
-            channel = grpc.aio.insecure_channel(member.plan.grpc_address, options=_CHANNEL_OPTIONS)
-            await stack.enter_async_context(channel)
+            channel = await stack.enter_async_context(_open_channel(member.plan))
             stubs[number] = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
         await _Show(fleet, stubs, say).run(username, password)
+
+
+def _open_channel(plan: MemberPlan) -> grpc.aio.Channel:
+    if plan.ca_path is None:
+        return grpc.aio.insecure_channel(plan.grpc_address, options=_CHANNEL_OPTIONS)
+    trust = grpc.ssl_channel_credentials(plan.ca_path.read_bytes())
+    return grpc.aio.secure_channel(plan.grpc_address, trust, options=_CHANNEL_OPTIONS)
 
 
 class _Show:

@@ -10,6 +10,7 @@ _EXAMPLES = """\
 examples:
   sybline dev                                      three members; data in ./dev_data
   sybline dev --demo                               with a short show that kills the leader
+  sybline dev --tls                                with certificates from its own CA, in DIR/tls
   sybline dev --members 1 --grpc-port 3221
   sybline dev --output json --password-file pw     for scripts: one line on standard output
 
@@ -50,6 +51,9 @@ def add_to(commands: Any) -> None:
         metavar="F",
         help="the generated admin password (default: DIR/admin-password)",
     )
+    parser.add_argument(
+        "--tls", action="store_true", help="encrypt everything, with certificates made in DIR/tls"
+    )
     parser.add_argument("--output", choices=("text", "json"), default="text")
     parser.add_argument("--restart", action="store_true", help="start a member again that dies")
     parser.add_argument("--demo", action="store_true", help="show first that it works")
@@ -69,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         http_port=arguments.http_port,
         peer_port=arguments.peer_port,
         password_file=(arguments.password_file or directory / "admin-password").absolute(),
+        with_tls=arguments.tls,
     )
     return run_cluster(
         options,

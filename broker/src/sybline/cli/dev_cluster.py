@@ -2,6 +2,7 @@
 
 DIR/dev.json         how many members the data belongs to
 DIR/cluster-secret   what the members prove to each other, mode 0600
+DIR/tls/             with TLS: a CA and certificates of members and clients
 DIR/member-N/        a member's data
 DIR/member-N.log     what it printed
 """
@@ -15,10 +16,14 @@ from pathlib import Path
 
 from sybline.auth.first_admin import load_or_create_password_file
 from sybline.cli.fleet import MemberPlan
+from sybline.clock import SystemClock
 from sybline.config.original_names import names_that_set
 from sybline.config.settings import KEYS
 
 HOST = "127.0.0.1"
+HOSTS = (HOST, "localhost")  # in certificates
+CLUSTER_ID = "sybline-dev"
+CERTIFICATE_DAYS = 365
 ADMIN = "sybline"
 
 
@@ -36,6 +41,7 @@ class DevOptions:
     http_port: int
     peer_port: int
     password_file: Path
+    with_tls: bool = False
 
     def ports(self, member: int) -> Mapping[str, int]:
         """Return the ports of a member by setting; members have consecutive ones."""
@@ -58,6 +64,8 @@ def plan_cluster(options: DevOptions, environment: Mapping[str, str]) -> list[Me
         _check_member_count(options.directory / "dev.json", options.members)
         load_or_create_password_file(_secret_path(options))
         load_or_create_password_file(options.password_file)
+        if options.with_tls:
+            _issue_certificates(options)
     except OSError as error:
         raise DevError(f"{error.filename or options.directory}: {error.strerror}") from error
     return [_plan(options, member, environment) for member in range(1, options.members + 1)]
@@ -67,8 +75,11 @@ def _plan(options: DevOptions, member: int, environment: Mapping[str, str]) -> M
     ports = options.ports(member)
     settings = {
         "development": "true",
+        "member.bootstrap": "true",
         "member.id": str(member),
-        "member.cluster_id": "sybline-dev",
+        "member.name": f"member-{member}",
+        "member.address": f"{HOST}:{ports['listen.peer_port']}",
+        "member.cluster_id": CLUSTER_ID,
         "member.peers": ",".join(
             f"{other}={HOST}:{options.ports(other)['listen.peer_port']}"
             for other in range(1, options.members + 1)
@@ -80,6 +91,8 @@ def _plan(options: DevOptions, member: int, environment: Mapping[str, str]) -> M
         "peer.secret_file": str(_secret_path(options)),
         "admin.username": ADMIN,
         "admin.password_file": str(options.password_file),
+        "tls.enabled": str(options.with_tls).lower(),
+        "tls.directory": str(_tls_path(options) / f"member-{member}"),
     }
     others = names_that_set(settings)
     return MemberPlan(
@@ -87,6 +100,7 @@ def _plan(options: DevOptions, member: int, environment: Mapping[str, str]) -> M
         grpc_address=f"{HOST}:{ports['listen.grpc_port']}",
         http_address=f"{HOST}:{ports['listen.http_port']}",
         log_path=options.directory / f"member-{member}.log",
+        ca_path=_tls_path(options) / "ca-cert.pem" if options.with_tls else None,
         environment={
             **{name: value for name, value in environment.items() if name not in others},
             **{KEYS[key].environment_name: value for key, value in settings.items()},
@@ -96,6 +110,28 @@ def _plan(options: DevOptions, member: int, environment: Mapping[str, str]) -> M
 
 def _secret_path(options: DevOptions) -> Path:
     return options.directory / "cluster-secret"
+
+
+def _tls_path(options: DevOptions) -> Path:
+    return options.directory / "tls"
+
+
+def _issue_certificates(options: DevOptions) -> None:
+    from sybline.tls.files import BadMaterial
+    from sybline.tls.issuing import IssuePlan, Issuer
+    from sybline.tls.peers import peer_identity
+
+    plan = IssuePlan(
+        directory=_tls_path(options),
+        members=options.members,
+        hosts=HOSTS,
+        identity=peer_identity(CLUSTER_ID),
+        days=CERTIFICATE_DAYS,
+    )
+    try:
+        Issuer(SystemClock()).issue(plan)
+    except BadMaterial as error:
+        raise DevError(str(error)) from error
 
 
 def _check_member_count(path: Path, members: int) -> None:

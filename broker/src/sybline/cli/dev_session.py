@@ -98,22 +98,29 @@ class _Session:
             for member in self._fleet.members.values()
         ]
         admin = {"username": ADMIN, "password_file": str(self._password_file)}
-        return json.dumps({"members": members, "admin": admin})
+        ca = self._ca_path()
+        return json.dumps({"members": members, "admin": admin, "ca": str(ca) if ca else None})
+
+    def _ca_path(self) -> Path | None:
+        return next(iter(self._fleet.members.values())).plan.ca_path
 
     def _as_text(self) -> str:
         members = self._fleet.members
         first = next(iter(members.values()))
+        ca = self._ca_path()
+        trust = f"--cacert {ca} " if ca else ""
         shown = [
             f"  member {number}: gRPC {member.plan.grpc_address}, "
-            f"HTTP http://{member.plan.http_address}, pid {member.pid}, log {member.plan.log_path}"
+            f"HTTP {member.plan.http_url}, pid {member.pid}, log {member.plan.log_path}"
             for number, member in members.items()
         ]
         lines = [
             f"{len(members)} member{'s' * (len(members) > 1)} serving until Ctrl-C:",
             *shown,
             f"The administrator is {ADMIN}; the password is in {self._password_file}",
+            *([f"Certificates of the members come from the CA {ca}"] if ca else []),
             "Try next:",
-            f"  curl -s http://{first.plan.http_address}/metrics | grep ^sybline_queue",
+            f"  curl -s {trust}{first.plan.http_url}/metrics | grep ^sybline_queue",
         ]
         if len(members) >= MEMBERS_TO_LOSE_ONE:
             lines.append(f"  kill -9 {first.pid}        # the others go on")

@@ -6,6 +6,7 @@ What a child prints is kept in its log file. Knows nothing of settings or of wha
 
 import asyncio
 import signal
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -40,6 +41,12 @@ class MemberPlan:
     http_address: str
     log_path: Path
     environment: Mapping[str, str]
+    ca_path: Path | None = None  # of the CA to trust; None: plain text
+
+    @property
+    def http_url(self) -> str:
+        """Return where its HTTP port is."""
+        return f"{'http' if self.ca_path is None else 'https'}://{self.http_address}"
 
 
 class RunningMember:
@@ -98,7 +105,7 @@ class RunningMember:
 
     async def is_ready(self) -> bool:
         """Ask the member whether it serves."""
-        return await asyncio.to_thread(_is_ok, f"http://{self.plan.http_address}/readyz")
+        return await asyncio.to_thread(_is_ok, f"{self.plan.http_url}/readyz", self.plan.ca_path)
 
     def describe_end(self, status: int) -> str:
         """Return one line that says who ended, how, and what it said last."""
@@ -198,9 +205,10 @@ class Fleet:
             self._report(f"member {member.plan.id} started again, pid {member.pid}")
 
 
-def _is_ok(url: str) -> bool:
+def _is_ok(url: str, ca_path: Path | None) -> bool:
+    trust = None if ca_path is None else ssl.create_default_context(cafile=ca_path)
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own loopback address
+        with urllib.request.urlopen(url, timeout=2, context=trust) as answer:  # noqa: S310  our own loopback address
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -6,12 +6,13 @@ Exit status: 0 done, 1 failed, 2 wrong settings or arguments. Errors are lines o
 import argparse
 from collections.abc import Sequence
 
-from sybline.cli import config_check, dev, serve, version
+from sybline.cli import config_check, dev, log_files, members, recover, serve, tls, version
 
 _EXAMPLES = """\
 examples:
   sybline dev                               three members on this machine, to try things out
   sybline serve --config member-1.yaml      one member
+  sybline members list                      who belongs to a running cluster, and how each is doing
   sybline config check --config FILE        only validate
 """
 
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, dev, config_check, version):
+    for command in (serve, dev, members, recover, log_files, config_check, tls, version):
         command.add_to(commands)
     return parser
 

@@ -48,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     if loaded is None:
         return WRONG_SETTINGS_STATUS
 
+    # gRPC writes a line of its own for every stranger that fails a TLS handshake; it reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
     import structlog
     import uvloop
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from sybline import limits
+from sybline.addresses import split_address
 from sybline.config.original_names import NAMES, read_original_names
 from sybline.config.problems import ConfigError, not_allowed
 from sybline.config.rules import check_together, missing
@@ -25,7 +26,7 @@ from sybline.config.sources import (
     read_file,
     read_overrides,
 )
-from sybline.config.values import check_secret_text, split_peer_address
+from sybline.config.values import check_secret_text
 
 PLAIN_TEXT_WARNING = "TLS is off: clients and members talk in plain text"
 
@@ -71,7 +72,7 @@ def load_settings(
         warnings=(
             *original.warnings,
             *_find_overridden(original.given, own.given),
-            *(() if settings.development else (PLAIN_TEXT_WARNING,)),
+            *(() if settings.development or settings.tls.enabled else (PLAIN_TEXT_WARNING,)),
         ),
         names={key: each.name for key, each in given.items()},
     )
@@ -177,6 +178,6 @@ def _with_peer_ports(settings: Settings) -> Settings:
     """Return settings in which every peer's address has a port: this member's own, unless told."""
     peers = {}
     for member, address in settings.member.peers.items():
-        host, port = split_peer_address(address)
+        host, port = split_address(address)
         peers[member] = f"{host}:{port or settings.listen.peer_port}"
     return _replace(settings, "member.peers", peers)

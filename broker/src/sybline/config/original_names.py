@@ -33,10 +33,12 @@ ALIASES: Final[tuple[tuple[str, str], ...]] = (
     ("SYBLINE_ADMIN_PASSWORD_FILE", "admin.password_file"),
     ("TOKEN_DURATION", "sessions.token_duration_s"),
     ("NODE_TTL", "queues.lease_s"),
+    ("TLS_ENABLED", "tls.enabled"),
+    ("TLS_CERT_DIR", "tls.directory"),
+    ("TLS_CLIENT_AUTH", "tls.client_auth"),
     ("SALT", "passwords.pepper"),
     ("SALT_FILE", "passwords.pepper_file"),
 )
-_NO_TLS: Final = "TLS is not available in this version"
 _NO_REDIS: Final = "the Redis session store is not available in this version"
 _NO_K8S: Final = "it has no effect unless K8S_AUTO is true"
 _OWN_BATCHES: Final = (
@@ -53,8 +55,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "CACHE_LIMIT": "caches have fixed bounds",
     "SNAPSHOT_RETENTION_COUNT": "one checkpoint is kept, and the log since then",
     "LEADER_LEASE_TIMEOUT": "it follows from the election time-out",
-    "TLS_CLIENT_AUTH": _NO_TLS,
-    "TLS_CERT_DIR": _NO_TLS,
     "REDIS_DATABASE": _NO_REDIS,
     "REDIS_PASSWORD": _NO_REDIS,
     "REDIS_PASSWORD_FILE": _NO_REDIS,
@@ -69,7 +69,7 @@ K8S_NAMES: Final = (
     "REPLICA_COUNT",
     "HEADLESS_SERVICE",
 )  # HOSTNAME is everywhere
-REFUSED: Final = ("TLS_ENABLED", "TLS_VERIFY_SKIP", "REDIS_IP")
+REFUSED: Final = ("TLS_VERIFY_SKIP", "REDIS_IP")
 NAMES: Final = frozenset(
     {name for name, _ in ALIASES}
     | {*WITHOUT_EFFECT, *PEER_NAMES, *K8S_NAMES, *REFUSED, "K8S_AUTO", "HOSTNAME"}
@@ -121,8 +121,6 @@ def _read_flag(present: Mapping[str, str], name: str, reading: Reading) -> bool:
 
 
 def _read_refused(present: Mapping[str, str], reading: Reading) -> None:
-    if _read_flag(present, "TLS_ENABLED", reading):
-        reading.problems.append(f"TLS_ENABLED: true is not allowed: {_NO_TLS}")
     if _read_flag(present, "TLS_VERIFY_SKIP", reading):
         reading.problems.append(
             "TLS_VERIFY_SKIP: true is not allowed: certificates are always verified; "

@@ -30,12 +30,34 @@ class Section(BaseModel):
 class MemberSection(Section):
     """Who this member is, and who the others are."""
 
-    id: values.MemberId = Field(description="number of this member; each has its own")
+    bootstrap: values.Flag = Field(
+        default=False,
+        description="an empty data directory begins a cluster, with `member.peers`; else it waits to "
+        "be added to one",
+    )
+    bootstrap_seed_file: values.OptionalFile = Field(
+        default=None,
+        description="while this file names this member (`member.name`), an empty data directory begins a "
+        "cluster of one, which others are added to",
+    )
+    id: values.OwnMemberId = Field(
+        default=None,
+        description="number of a first member, required with `member.bootstrap`; who joins draws one",
+    )
+    name: values.MemberName = Field(
+        default="", description="what people call this member; without it, the host name"
+    )
+    address: values.OwnAddress = Field(
+        default="",
+        description="where other members reach this one; without it, host name and peer port",
+    )
     cluster_id: values.ClusterId = Field(
         default="sybline", description="members with another one are refused"
     )
     peers: values.Peers = Field(
-        default={}, description="the other members; none: a cluster of one member"
+        default={},
+        description="the other first members, equal on all of them; later, addresses to try beside "
+        "those the cluster knows",
     )
     data_dir: values.DirectoryPath = Field(
         default=Path("node_data"), description="everything durable, for this member alone"
@@ -59,9 +81,9 @@ class PeerSection(Section):
 
     secret: values.Secret = Field(
         default=SecretStr(""),
-        description="known to all members; required when there are peers, outside development",
+        description="known to all members; required with peers and without TLS, outside development",
     )
-    secret_file: values.SecretFile = Field(
+    secret_file: values.OptionalFile = Field(
         default=None, description="file that holds `peer.secret`"
     )
 
@@ -81,6 +103,15 @@ class RaftSection(Section):
     )
 
 
+class StorageSection(Section):
+    """How the log is kept."""
+
+    compress_cold: values.Flag = Field(
+        default=False,
+        description="compress old messages when their files are rewritten; costs time when they are fetched",
+    )
+
+
 class AdminSection(Section):
     """The first administrator, created once when a cluster forms."""
 
@@ -91,7 +122,7 @@ class AdminSection(Section):
         default=SecretStr(""),
         description="of the first administrator; outside development one of the three is required",
     )
-    password_file: values.SecretFile = Field(
+    password_file: values.OptionalFile = Field(
         default=None, description="file that holds `admin.password`, or gets the generated one"
     )
     generate_password: values.Flag = Field(
@@ -118,6 +149,31 @@ class QueuesSection(Section):
     )
 
 
+class LimitsSection(Section):
+    """What a member may use up before it refuses publishes."""
+
+    body_bytes_max: values.BodyBytes = Field(
+        default=limits.BODY_BYTES_DEFAULT,
+        description="the largest body a client may publish through this member",
+    )
+    disk_low_mark_bytes: values.DiskMark = Field(
+        default=limits.DISK_LOW_MARK_BYTES_DEFAULT,
+        description="with less free, the disk is almost full; the smaller of both marks counts",
+    )
+    disk_low_mark_ratio: values.DiskRatio = Field(
+        default=limits.DISK_LOW_MARK_RATIO_DEFAULT,
+        description="the same as a share of the disk",
+    )
+    memory_high_mark_bytes: values.MemoryMark = Field(
+        default=None,
+        description="with more resident, memory is almost full; without it, the ratio decides",
+    )
+    memory_high_mark_ratio: values.MemoryRatio = Field(
+        default=limits.MEMORY_HIGH_MARK_RATIO_DEFAULT,
+        description="the same as a share of the memory of the machine, or of its control group",
+    )
+
+
 class PasswordsSection(Section):
     """How passwords are stored."""
 
@@ -125,8 +181,62 @@ class PasswordsSection(Section):
         default=SecretStr(""),
         description="goes into every password hash; on all members the same, for ever",
     )
-    pepper_file: values.SecretFile = Field(
+    pepper_file: values.OptionalFile = Field(
         default=None, description="file that holds `passwords.pepper`"
+    )
+
+
+class TlsSection(Section):
+    """Certificates of the three listeners."""
+
+    enabled: values.Flag = Field(
+        default=False, description="TLS on all three listeners; nobody is answered in plain text"
+    )
+    directory: values.DirectoryPath = Field(
+        default=Path("cert"),
+        description="where `ca-cert.pem`, `cert.pem` and `key.pem` are that no key here names",
+    )
+    ca_file: values.OptionalFile = Field(
+        default=None, description="the CAs that `tls.cert_file` comes from"
+    )
+    cert_file: values.OptionalFile = Field(
+        default=None, description="this member's certificate, and intermediates after it"
+    )
+    key_file: values.OptionalFile = Field(
+        default=None, description="its private key, without a password"
+    )
+    client_auth: values.ClientAuth = Field(
+        default="optional", description="whether gRPC clients must show a certificate"
+    )
+    client_ca_file: values.OptionalFile = Field(
+        default=None,
+        description="the CAs that certificates of clients come from; without it, `tls.ca_file`",
+    )
+    peer_ca_file: values.OptionalFile = Field(
+        default=None,
+        description="the CAs of certificates between members; without it, `tls.ca_file`",
+    )
+    peer_cert_file: values.OptionalFile = Field(
+        default=None, description="what other members see; without it, `tls.cert_file`"
+    )
+    peer_key_file: values.OptionalFile = Field(
+        default=None, description="the private key of `tls.peer_cert_file`"
+    )
+    peer_identity: values.PeerIdentity = Field(
+        default="",
+        description="URI name that only members' certificates carry; "
+        "without it, `sybline://<member.cluster_id>/peer`",
+    )
+    check_s: values.TlsCheck = Field(
+        default=limits.TLS_CHECK_S_DEFAULT, description="how often the files are looked at"
+    )
+
+
+class MetricsSection(Section):
+    """The metrics page."""
+
+    require_client_cert: values.Flag = Field(
+        default=False, description="show metrics only to who has a client certificate"
     )
 
 
@@ -156,10 +266,14 @@ class Settings(Section):
     listen: ListenSection = ListenSection()
     peer: PeerSection = PeerSection()
     raft: RaftSection = RaftSection()
+    storage: StorageSection = StorageSection()
     admin: AdminSection = AdminSection()
     sessions: SessionsSection = SessionsSection()
     queues: QueuesSection = QueuesSection()
+    limits: LimitsSection = LimitsSection()
     passwords: PasswordsSection = PasswordsSection()
+    tls: TlsSection = TlsSection()
+    metrics: MetricsSection = MetricsSection()
     grpc: GrpcSection = GrpcSection()
     log: LogSection = LogSection()
 

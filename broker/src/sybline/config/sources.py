@@ -25,7 +25,7 @@ ALTERNATIVES: Final[
     "admin.password": "admin.password_file",
     "passwords.pepper": "passwords.pepper_file",
 }
-_LATER_SECTIONS: Final = frozenset({"tls", "redis", "metrics"})
+_LATER_SECTIONS: Final = frozenset({"redis"})
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BY_VARIABLE: Final = {key.environment_name: path for path, key in KEYS.items()}
 # What Kubernetes puts into every pod for a Service whose name begins with "sybline".

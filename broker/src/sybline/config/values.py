@@ -6,18 +6,17 @@ All values come as text, so that file, environment and command line follow one r
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 from sybline import limits
+from sybline.addresses import check_host_name, check_ipv6, split_address
 
-_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _USER_NAME: Final = re.compile(r"[!-~]+")
 _USER_NAME_FORBIDDEN: Final = frozenset(":/%,")
-_PORT_TEXT: Final = re.compile(r"[0-9]{1,5}")
+_BYTE_UNITS: Final = {"KiB": limits.KIB, "MiB": limits.MIB, "GiB": 1024 * limits.MIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +24,6 @@ class Allowed:
     """What a key takes, in words for error lines and the documentation."""
 
     text: str
-
-
-def split_peer_address(address: str) -> tuple[str, int | None]:
-    """Return host and port of `host[:port]`; an IPv6 host stands in brackets and keeps them.
-
-    Raises:
-        ValueError: it has another shape.
-    """
-    if address.startswith("["):
-        inner, closed, rest = address[1:].partition("]")
-        _check_ipv6(inner)
-        host, colon, port = f"[{inner}]", rest[:1], rest[1:]
-        if not closed or colon not in ("", ":"):
-            raise ValueError("unbalanced brackets")
-    else:
-        host, colon, port = address.partition(":")
-        _check_host_name(host)
-    if not colon:
-        return host, None
-    if not _PORT_TEXT.fullmatch(port) or not 1 <= int(port) <= limits.PORT_MAX:
-        raise ValueError("not a port")
-    return host, int(port)
 
 
 def check_secret_text(secret: str) -> None:
@@ -59,28 +36,26 @@ def check_secret_text(secret: str) -> None:
         raise ValueError("too long")
 
 
-def _check_host_name(host: str) -> None:
-    if len(host) > limits.HOST_CHARACTERS_MAX or not _HOST.fullmatch(host):
-        raise ValueError("not a host name")
-
-
-def _check_ipv6(host: str) -> None:
-    try:
-        IPv6Address(host)
-    except AddressValueError as error:
-        raise ValueError("not an IPv6 address") from error
-
-
 def _check_listen_host(host: str) -> str:
     if ":" in host:
-        _check_ipv6(host)
+        check_ipv6(host)
     else:
-        _check_host_name(host)
+        check_host_name(host)
     return host
 
 
+def _check_optional_host_name(name: str) -> str:
+    if name:
+        check_host_name(name)
+    return name
+
+
+def _check_optional_address(address: str) -> str:
+    return _check_peer_address(address) if address else address
+
+
 def _check_peer_address(address: str) -> str:
-    split_peer_address(address)
+    split_address(address)
     return address
 
 
@@ -109,6 +84,16 @@ def _check_user_name(name: str) -> str:
     return name
 
 
+def _parse_bytes(value: object) -> object:
+    """Turn `16MiB` into a number; anything else is left to the parser of numbers."""
+    text = str(value)
+    for unit, size in _BYTE_UNITS.items():
+        number = text.removesuffix(unit).rstrip()
+        if number != text and number.isdecimal():
+            return int(number) * size
+    return value
+
+
 def _check_secret(secret: SecretStr) -> SecretStr:
     check_secret_text(secret.get_secret_value())
     return secret
@@ -120,6 +105,17 @@ Port: TypeAlias = Annotated[
 ]
 ListenHost: TypeAlias = Annotated[
     str, AfterValidator(_check_listen_host), Allowed("a host name or an IP address")
+]
+OwnMemberId: TypeAlias = Annotated[
+    int | None,
+    Field(ge=1, le=limits.MEMBER_ID_MAX),
+    Allowed(f"a whole number from 1 to {limits.MEMBER_ID_MAX}"),
+]
+MemberName: TypeAlias = Annotated[
+    str, AfterValidator(_check_optional_host_name), Allowed("a host name")
+]
+OwnAddress: TypeAlias = Annotated[
+    str, AfterValidator(_check_optional_address), Allowed("host[:peer port]")
 ]
 MemberId: TypeAlias = Annotated[
     int,
@@ -146,7 +142,7 @@ ClusterId: TypeAlias = Annotated[
 DirectoryPath: TypeAlias = Annotated[
     Path, AfterValidator(_check_path), Allowed("the path of a directory")
 ]
-SecretFile: TypeAlias = Annotated[
+OptionalFile: TypeAlias = Annotated[
     Path | None, AfterValidator(_check_path), Allowed("the path of a file")
 ]
 Secret: TypeAlias = Annotated[
@@ -192,6 +188,57 @@ Lease: TypeAlias = Annotated[
     float,
     Field(ge=limits.LEASE_S_MIN, le=limits.LEASE_S_MAX),
     Allowed(f"seconds from {limits.LEASE_S_MIN:g} to {limits.LEASE_S_MAX:g}"),
+]
+BodyBytes: TypeAlias = Annotated[
+    int,
+    BeforeValidator(_parse_bytes),
+    Field(ge=limits.BODY_BYTES_MIN, le=limits.BODY_BYTES_MAX),
+    Allowed(
+        f"bytes from {limits.BODY_BYTES_MIN} to {limits.BODY_BYTES_MAX}, as in 16777216 or 16MiB"
+    ),
+]
+DiskMark: TypeAlias = Annotated[
+    int,
+    BeforeValidator(_parse_bytes),
+    Field(ge=limits.DISK_LOW_MARK_BYTES_MIN, le=limits.DISK_LOW_MARK_BYTES_MAX),
+    Allowed(
+        f"bytes from {limits.DISK_LOW_MARK_BYTES_MIN} to {limits.DISK_LOW_MARK_BYTES_MAX}, "
+        "as in 1073741824 or 1GiB"
+    ),
+]
+DiskRatio: TypeAlias = Annotated[
+    float,
+    Field(ge=limits.DISK_LOW_MARK_RATIO_MIN, le=limits.DISK_LOW_MARK_RATIO_MAX),
+    Allowed(f"from {limits.DISK_LOW_MARK_RATIO_MIN:g} to {limits.DISK_LOW_MARK_RATIO_MAX:g}"),
+]
+MemoryMark: TypeAlias = Annotated[
+    int | None,
+    BeforeValidator(_parse_bytes),
+    Field(ge=limits.MEMORY_HIGH_MARK_BYTES_MIN, le=limits.MEMORY_HIGH_MARK_BYTES_MAX),
+    Allowed(
+        f"bytes from {limits.MEMORY_HIGH_MARK_BYTES_MIN} to {limits.MEMORY_HIGH_MARK_BYTES_MAX}, "
+        "as in 2147483648 or 2GiB"
+    ),
+]
+MemoryRatio: TypeAlias = Annotated[
+    float,
+    Field(ge=limits.MEMORY_HIGH_MARK_RATIO_MIN, le=limits.MEMORY_HIGH_MARK_RATIO_MAX),
+    Allowed(f"from {limits.MEMORY_HIGH_MARK_RATIO_MIN:g} to {limits.MEMORY_HIGH_MARK_RATIO_MAX:g}"),
+]
+ClientAuth: TypeAlias = Annotated[
+    Literal["required", "optional", "none"], Allowed("required, optional or none")
+]
+PeerIdentity: TypeAlias = Annotated[
+    str,
+    StringConstraints(
+        max_length=limits.TLS_IDENTITY_BYTES_MAX, pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$"
+    ),
+    Allowed(f"a URI of up to {limits.TLS_IDENTITY_BYTES_MAX} printable ASCII characters"),
+]
+TlsCheck: TypeAlias = Annotated[
+    float,
+    Field(ge=limits.TLS_CHECK_S_MIN, le=limits.TLS_CHECK_S_MAX),
+    Allowed(f"seconds from {limits.TLS_CHECK_S_MIN:g} to {limits.TLS_CHECK_S_MAX:g}"),
 ]
 LogLevel: TypeAlias = Annotated[
     Literal["debug", "info", "warning", "error"], Allowed("debug, info, warning or error")
