@@ -6,7 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from sybline.api.parts import ApiParts
+import grpc
+
+from sybline.api.parts import ApiParts, MemberFacts
 from sybline.api.polls import PollMemory
 from sybline.api.server import ApiServer
 from sybline.auth.passwords import PasswordHasher
@@ -57,12 +59,17 @@ class CountedCalls:
 class Api:
     """One member's API; use `serving_api`."""
 
-    def __init__(self, *, reflection: bool = True) -> None:
+    def __init__(
+        self, *, reflection: bool = True, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.clock = ManualClock()
         self.log = MemoryLog(self.clock)
         self.metrics = CountedCalls()
         self.hasher = PasswordHasher(cost_n=CHEAP_COST_N)
         self.polls = PollMemory(self.clock)
+        self.facts = MemberFacts(
+            "0.1.0", "", log_bytes=3 << 20, log_live_bytes=1 << 20, disk_free_bytes=5 << 30
+        )
         self.parts = ApiParts(
             log=self.log,
             machine=lambda: self.log.machine,
@@ -74,9 +81,17 @@ class Api:
             metrics=self.metrics,
             token_ms=int(TOKEN_S * 1000),
             lease_ms=int(LEASE_S * 1000),
+            member_facts=lambda: self.facts,
+            election_s=1.0,
         )
         self.admin = Caller(ADMIN, consumer_named("admin of the test"))
-        self.server = ApiServer(self.parts, host="127.0.0.1", port=0, reflection=reflection)
+        self.server = ApiServer(
+            self.parts,
+            host="127.0.0.1",
+            port=0,
+            reflection=reflection,
+            credentials=credentials,
+        )
 
     @property
     def address(self) -> str:
@@ -114,9 +129,11 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def serving_api(*, reflection: bool = True) -> AsyncIterator[Api]:
+async def serving_api(
+    *, reflection: bool = True, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[Api]:
     """Serve for the time of a block."""
-    api = Api(reflection=reflection)
+    api = Api(reflection=reflection, credentials=credentials)
     await api.start()
     try:
         yield api

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
+from tests.support.channels import Trust, open_channel
 from tests.support.cluster import ADMIN, ADMIN_PASSWORD, CHANNEL_OPTIONS
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
@@ -51,10 +52,13 @@ Metadata = tuple[tuple[str, str], ...]
 class Client:
     """One connection to one member, and at most one session."""
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 10.0, trust: Trust | None = None
+    ) -> None:
+        """Without `trust`, in plain text."""
         self.address = address
         self.timeout_s = timeout_s
-        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.channel = open_channel(address, CHANNEL_OPTIONS, trust)
         self.stub = mq_pb2_grpc.MQEndpointsStub(self.channel)
         self.metadata: tuple[tuple[str, str], ...] = ()
 
@@ -180,9 +184,14 @@ class Client:
 
 
 async def logged_in(
-    address: str, username: str = ADMIN, password: str = ADMIN_PASSWORD, *, timeout_s: float = 10.0
+    address: str,
+    username: str = ADMIN,
+    password: str = ADMIN_PASSWORD,
+    *,
+    timeout_s: float = 10.0,
+    trust: Trust | None = None,
 ) -> Client:
     """Return a client with a session."""
-    client = Client(address, timeout_s=timeout_s)
+    client = Client(address, timeout_s=timeout_s, trust=trust)
     await client.login(username, password)
     return client

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -19,6 +20,7 @@ from typing import IO
 import grpc
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
+from tests.support.channels import Trust, open_channel
 from tests.support.partition import PeerNetwork
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
@@ -59,6 +61,11 @@ class Member:
     def address(self) -> str:
         """Return the client address."""
         return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def peer_address(self) -> str:
+        """Return the address for other members."""
+        return f"127.0.0.1:{self.peer_port}"
 
     @property
     def data_dir(self) -> Path:
@@ -165,16 +172,22 @@ class Cluster:
         members: int = 3,
         settings: dict[str, str] | None = None,
         with_proxies: bool = False,
+        trust: Trust | None = None,
     ) -> None:
-        """`settings`: environment names and values for all members, over the defaults here."""
+        """`settings`: environment names and values for all members, over the defaults here.
+
+        `trust`: what asking the members needs, when the settings turn TLS on.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._settings = settings or {}
+        self.trust = trust
         peer_ports = {member: free_port() for member in range(1, members + 1)}
         self.network: PeerNetwork | None = None
         self.members = {
             member: self._build_member(member, port) for member, port in peer_ports.items()
         }
+        self._numbers = members  # given out
         self._connect()
         if with_proxies:
             self.route_through_proxies()
@@ -230,7 +243,7 @@ class Cluster:
         each = self.members[member]
         if not each.is_running or each.paused:
             return None
-        async with grpc.aio.insecure_channel(each.address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(each.address, CHANNEL_OPTIONS, self.trust) as channel:
             stub = mq_pb2_grpc.MQEndpointsStub(channel)
             try:
                 answer = await stub.IsLeaderNode(mq_pb2.LeaderNodeRequest(), timeout=timeout_s)
@@ -240,8 +253,11 @@ class Cluster:
 
     async def http_get(self, member: int, path: str) -> tuple[int, str]:
         """Return (status, text) of a GET on the member's HTTP port; (0, reason) without an answer."""
-        url = f"http://127.0.0.1:{self.members[member].http_port}{path}"
-        return await asyncio.to_thread(_http_get, url)
+        scheme, context = (
+            ("http", None) if self.trust is None else ("https", self.trust.http_context)
+        )
+        url = f"{scheme}://127.0.0.1:{self.members[member].http_port}{path}"
+        return await asyncio.to_thread(_http_get, url, context)
 
     async def metrics(self, member: int) -> dict[str, float]:
         """Return the member's metrics: `name{labels}` to value; empty without an answer."""
@@ -254,6 +270,20 @@ class Cluster:
             if not self.members[member].is_running:
                 self.members[member].start()
         await self.wait_serving(*ids, deadline_s=deadline_s)
+
+    def add_joiner(self) -> Member:
+        """Build one more member, with an empty disk; started, it waits to be added. Its number here is not its id."""
+        self._numbers += 1
+        peer_port = free_port()
+        joiner = self._build_member(self._numbers, peer_port)
+        joiner.environment["SYBLINE_MEMBER__BOOTSTRAP"] = "false"
+        del joiner.environment["RAFT_NODE_ID"]
+        self.members[self._numbers] = joiner
+        return joiner
+
+    def forget(self, member: int) -> Member:
+        """Take a member that has ended, or is about to, out of everything that is done with all members."""
+        return self.members.pop(member)
 
     def route_through_proxies(self) -> None:
         """Let members reach each other through proxies from their next start on."""
@@ -301,6 +331,9 @@ class Cluster:
             "SERVER_PORT": str(grpc_port),
             "PROM_PORT": str(http_port),
             "RAFT_PORT": str(peer_port),
+            "SYBLINE_MEMBER__BOOTSTRAP": "true",
+            "SYBLINE_MEMBER__NAME": f"member-{member}",
+            "SYBLINE_MEMBER__ADDRESS": f"127.0.0.1:{peer_port}",
             "RAFT_NODE_ID": str(member),
             "DATA_DIR": str(self.directory / f"member-{member}"),
             "CLUSTER_SECRET": "between members only",
@@ -348,9 +381,9 @@ def parse_metrics(text: str) -> dict[str, float]:
     return values
 
 
-def _http_get(url: str) -> tuple[int, str]:
+def _http_get(url: str, context: ssl.SSLContext | None) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=2, context=context) as answer:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         with error:

@@ -6,11 +6,16 @@ under way.
 """
 
 import random
+from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sybline import limits
+from sybline.replication.cold_file import Needs
+from sybline.replication.configuration import NO_MEMBERS, Configuration
 from sybline.replication.journal import Entry, Installation, Journal, JournalOptions
 from tests.simulation.disk import SimulatedDisk
+from tests.support.paged_bytes import PagedBytes, finish_install, read_state, write_state
 
 ROOT = Path("/data")
 Log = dict[int, Entry]
@@ -18,10 +23,17 @@ SMALL = JournalOptions(segment_bytes=600, recent_bytes=3000, margin_entries=3, m
 
 
 def journal_on(
-    disk: SimulatedDisk, *, member: int = 1, root: Path = ROOT, options: JournalOptions = SMALL
+    disk: SimulatedDisk,
+    *,
+    member: int = 1,
+    root: Path = ROOT,
+    options: JournalOptions = SMALL,
+    first: Configuration = NO_MEMBERS,
 ) -> Journal:
     """Open a journal of the tests' cluster."""
-    return Journal.open(root, cluster_id="test", member=member, files=disk, options=options)
+    return Journal.open(
+        root, cluster_id="test", member=member, first=first, files=disk, options=options
+    )
 
 
 def entries_of(journal: Journal) -> Log:
@@ -59,18 +71,24 @@ class JournalModel:
     checkpoints: list[tuple[int, bytes | None]] = field(default_factory=lambda: [(0, None)])
     floor: int = 1  # the oldest entry that must still be there
     opened: int = 0
+    pages: PagedBytes = field(default_factory=PagedBytes)
+    needed: Log = field(default_factory=dict)  # entries whose bodies the state needs now
+    saved_needs: dict[int, Log] = field(
+        default_factory=lambda: {0: {}}
+    )  # by index of a checkpoint in `checkpoints`
 
     def open(self) -> None:
         """Open for the first time, or after a crash, and compare."""
         self.journal = journal_on(self.disk, options=self.options)
         self.opened += 1
+        self.pages = PagedBytes()
         self.check_recovered()
 
     def check_recovered(self) -> None:
         """Require what was promised, and take over what was found."""
         journal = self.journal
         assert (journal.current_term, journal.voted_for) in self.votes
-        found = (journal.checkpoint_index, journal.load_checkpoint())
+        found = (journal.checkpoint_index, read_state(journal.load_checkpoint()))
         assert found in self.checkpoints, (found, self.checkpoints)
         log = entries_of(journal)
         assert journal.durable == journal.last
@@ -82,6 +100,9 @@ class JournalModel:
         self.votes = [(journal.current_term, journal.voted_for)]
         self.checkpoints = [found]
         self.floor = journal.first
+        self.needed = dict(self.saved_needs.get(found[0], {}))
+        self.saved_needs = {found[0]: dict(self.needed)}
+        self.check_bodies()
 
     @staticmethod
     def _same(log: Log, journal: Journal, state: Log) -> bool:
@@ -151,22 +172,76 @@ class JournalModel:
             return
         index = self.rng.randint(journal.checkpoint_index + 1, journal.durable)
         state = self.rng.randbytes(self.rng.randint(0, 300))
-        oldest_live = self.rng.choice([None, self.rng.randint(journal.first, index)])
+        since = self.checkpoints[0][0] + 1
+        self.needed |= {i: e for i, e in self.log.items() if since <= i <= index and i % 3 == 0}
+        self.settle()
         self.checkpoints.append((index, state))
-        errors = self.disk.errors
-        job = journal.begin_checkpoint(index, state)
-        journal.run_checkpoint(job)
+        self.saved_needs[index] = dict(self.needed)
+        errors, floor = self.disk.errors, self.floor
+        self.floor = max(floor, index)
+        job = write_state(journal, index, state, self.pages, self._has_live)
         if self.disk.errors == errors:
             self.checkpoints = [(index, state)]
-            self.floor = max(self.floor, min(index, oldest_live or index))
         else:  # the disk was full, so it is given up and nothing has changed
             self.checkpoints.pop()
-        assert journal.end_checkpoint(job, oldest_live) == (self.disk.errors == errors)
-        assert (journal.checkpoint_index, journal.load_checkpoint()) == self.checkpoints[0]
+            self.floor = floor
+            self.needed = {
+                i: e for i, e in self.needed.items() if i < since
+            }  # those may be cut off
+        assert journal.end_checkpoint(job) == (self.disk.errors == errors)
+        assert (
+            journal.checkpoint_index,
+            read_state(journal.load_checkpoint()),
+        ) == self.checkpoints[0]
         assert journal.first <= self.floor
 
-    def install(self, source: Journal) -> bool:
-        """Receive an image if it is ahead of this log."""
+    # ---- the bodies that the state needs
+
+    def _has_live(self, first: int, end: int) -> bool:
+        return any(first <= index < end for index in self.needed)
+
+    def settle(self) -> None:
+        """Need some bodies no more."""
+        for index in self.rng.sample(sorted(self.needed), len(self.needed) // 3):
+            del self.needed[index]
+
+    def survey(self) -> None:
+        """Tell the journal what is needed of its cold files, unless it still has to act on what it knows."""
+        checkpoint = self.journal.checkpoint_index
+        if self.journal.cold.has_rewrites(checkpoint):
+            return
+        as_of = checkpoint + (
+            self.needed != self.saved_needs[checkpoint]
+        )  # bodies are settled by entries
+        for file in self.journal.cold.tier:
+            found = [index for index in sorted(self.needed) if file.base <= index < file.next_index]
+            positions = array("Q", [index * limits.BATCH_MESSAGES_MAX for index in found])
+            size = sum(len(self.needed[index].payload) + 40 for index in found)
+            counts = array("I", [1] * len(found))
+            file.needs = Needs(as_of, positions, counts, size)
+
+    def look_after_files(self) -> None:
+        """Do everything that there is to do about cold files."""
+        self.survey()
+        index = self.journal.checkpoint_index
+        while (work := self.journal.cold.next_work(index, lambda payload, _: payload)) is not None:
+            work.run()
+            work.done()
+        self.check_bodies()
+
+    def scrub(self) -> None:
+        """Read all cold files again."""
+        self.journal.cold.begin_scrub()
+        while (work := self.journal.cold.next_scrub()) is not None:
+            work.run()
+
+    def check_bodies(self) -> None:
+        """Require every body that the newest checkpoint's state, and hence any later one, needs."""
+        for index, entry in self.saved_needs[self.journal.checkpoint_index].items():
+            assert self.journal.stored(index) == entry, index
+
+    def install(self, source: Journal, needs: Log) -> bool:
+        """Receive an image if it is ahead of this log; `needs`: what its state needs."""
         image_log = {i: source.entry(i) for i in range(source.first, source.checkpoint_index + 1)}
         if source.checkpoint_index <= self.journal.last:
             return False
@@ -175,12 +250,15 @@ class JournalModel:
             self.journal.set_vote(source.current_term, None)
             self.votes = [(source.current_term, None)]
         install = send_image(source, self.journal, self.rng.randint(50, 3000))
-        state = source.load_checkpoint()
+        state = read_state(source.load_checkpoint())
         self.states = [*self.states, image_log]
         self.checkpoints = [*self.checkpoints, (source.checkpoint_index, state)]
+        self.saved_needs[source.checkpoint_index] = needs
         self.floor = max(self.floor, source.first)
-        assert install.finish() == state
+        assert finish_install(install) == state
+        self.pages = PagedBytes()
         self.states, self.checkpoints = [image_log], [(source.checkpoint_index, state)]
+        self.needed = dict(needs)
         self.check_now()
         return True
 
@@ -205,5 +283,8 @@ class JournalModel:
             (self.vote, 1),
             (self.checkpoint, 1),
             (self.check_now, 1),
+            (self.settle, 1),
+            (self.look_after_files, 2),
+            (self.scrub, 1),
         ]
         self.rng.choices([o for o, _ in operations], [w for _, w in operations])[0]()

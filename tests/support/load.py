@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
+from tests.support.channels import Trust, open_channel
 from tests.support.checker import (
     FAILED,
     OK,
@@ -35,6 +36,7 @@ from tests.support.cluster import ADMIN, ADMIN_PASSWORD, CHANNEL_OPTIONS
 from tests.support.waiting import WaitTimedOut
 
 Metadata = tuple[tuple[str, str], ...]
+LOG_IN_S = 60.0  # a busy machine starts all members anew within this
 _STATE_CODES = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
@@ -68,6 +70,7 @@ class Load:
     seed: int = 1
     history: History = field(default_factory=History)
     refusals: Counter[str] = field(default_factory=Counter)  # texts of definite failures
+    trust: Trust | None = None  # None: plain text
 
     def __post_init__(self) -> None:
         self.confirmed = 0
@@ -80,7 +83,7 @@ class Load:
 
     async def start(self) -> None:
         """Create the queues and begin."""
-        async with Client(self.addresses[0]) as client:
+        async with Client(self.addresses[0], trust=self.trust) as client:
             await client.login()
             for queue in self.settings.queues:
                 await client.create_queue(queue)
@@ -132,6 +135,12 @@ class Load:
         """Return the stub of the n-th address, counted round."""
         return self._stubs[member % len(self._stubs)]
 
+    def move_to(self, addresses: list[str]) -> None:
+        """Use these members from the next call on; calls under way end where they are."""
+        self.addresses = list(addresses)
+        self._stubs = []
+        self._open_channels()
+
     def is_publishing(self) -> bool:
         """Return whether publishers go on."""
         return self._publishing
@@ -148,8 +157,9 @@ class Load:
 
     async def log_in(self, member: int) -> tuple[Metadata, int]:
         """Log in somewhere, beginning with one member; return the pair and where it was."""
-        for attempt in range(200):
-            call = self.stub(member + attempt).Login(
+        ends = time.monotonic() + LOG_IN_S
+        while time.monotonic() < ends:
+            call = self.stub(member).Login(
                 mq_pb2.Credentials(username=ADMIN, password=ADMIN_PASSWORD),
                 timeout=self.settings.call_timeout_s,
             )
@@ -157,15 +167,16 @@ class Load:
                 await call
             except grpc.aio.AioRpcError as error:
                 self.note(error)
+                member += 1
                 await asyncio.sleep(self.settings.pause_s)
                 continue
             headers = await call.initial_metadata()
-            return tuple((k, str(v)) for k, v in headers), member + attempt
-        raise WaitTimedOut("no member let a worker log in")
+            return tuple((k, str(v)) for k, v in headers), member
+        raise WaitTimedOut(f"no member let a worker log in within {LOG_IN_S:g} s")
 
     def _open_channels(self) -> None:
         for address in self.addresses:
-            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            channel = open_channel(address, CHANNEL_OPTIONS, self.trust)
             self._channels.append(channel)
             self._stubs.append(mq_pb2_grpc.MQEndpointsStub(channel))
 

@@ -1,7 +1,7 @@
 """A cluster inside one event loop: real members, journals and loopback sockets, no API.
 
-`Group` starts, stops and restarts members and waits for what they should come to; `Root` writes commands that the state
-machine accepts.
+`Group` starts, stops and restarts members and waits for what they should come to; the first members have the numbers 1
+to `size`, others get a place here and a number of their own. `Root` writes commands that the state machine accepts.
 """
 
 import asyncio
@@ -11,7 +11,14 @@ from pathlib import Path
 
 from sybline import limits
 from sybline.clock import SystemClock
-from sybline.replication.identity import Identity
+from sybline.replication.configuration import (
+    AddLearner,
+    Change,
+    ChangeReason,
+    ChangeRefused,
+    Configuration,
+    Promote,
+)
 from sybline.replication.journal import JournalOptions
 from sybline.replication.log import NoteHook
 from sybline.replication.measures import NoObserver, Observer
@@ -38,7 +45,7 @@ from tests.support.replicas import (
     positions_of,
     ranges_of,
 )
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_for, wait_until
 
 FAST = Timing(election_s=0.3, heartbeat_s=0.05)
 SMALL = JournalOptions(segment_bytes=256 * 1024, margin_entries=10)
@@ -70,16 +77,36 @@ class Group:
         self._on_note = on_note
         self._observer = observer or NoObserver()
         self.ports = {member: free_port() for member in range(1, size + 1)}
-        self.running: dict[int, Member] = {}
+        self.first = tuple(self.ports)
+        self.running: dict[int, Member] = {}  # by place
         self.deaths: dict[int, list[str]] = {member: [] for member in self.ports}
 
     # --- members ---
-    def build(self, member: int, *, cluster: str = "test") -> Member:
-        """Return a member that is not started."""
+    def data_dir(self, place: int, *, cluster: str = "test") -> Path:
+        """Return where a member keeps its log."""
+        return self._directory / f"{cluster}-{place}"
+
+    def address(self, place: int) -> str:
+        """Return where other members reach the one at a place."""
+        return f"127.0.0.1:{self.ports[place]}"
+
+    def add_place(self) -> int:
+        """Return a place for one more member."""
+        place = max(self.ports) + 1
+        self.ports[place], self.deaths[place] = free_port(), []
+        return place
+
+    def build(self, member: int, *, cluster: str = "test", bootstrap: bool | None = None) -> Member:
+        """Return a member that is not started; who is none of the first ones joins, unless told otherwise."""
+        is_first = member in self.first if bootstrap is None else bootstrap
         settings = MemberSettings(
-            identity=Identity(cluster, member),
-            data_dir=self._directory / f"{cluster}-{member}",
-            peers={m: f"127.0.0.1:{port}" for m, port in self.ports.items() if m != member},
+            cluster_id=cluster,
+            member=member if is_first else None,
+            bootstrap=is_first,
+            name=f"member-{member}",
+            address=self.address(member),
+            data_dir=self.data_dir(member, cluster=cluster),
+            peers={m: self.address(m) for m in self.first if m != member} if is_first else {},
             listen_host="127.0.0.1",
             listen_port=self.ports[member],
             secret=b"secret",
@@ -95,12 +122,58 @@ class Group:
             die=self.deaths[member].append,
         )
 
-    async def start(self, *members: int) -> None:
+    async def start(self, *members: int, bootstrap: bool | None = None) -> None:
         """Start members; none named: all."""
         for number in members or self.ports:
-            member = self.build(number)
+            member = self.build(number, bootstrap=bootstrap)
             await member.start()
             self.running[number] = member
+
+    async def grow(self, place: int) -> int:
+        """Let the member at a place in, promote it once it has caught up, and return its number."""
+        member = await self.add_learner(place)
+        await self.promote(member)
+        return member
+
+    async def add_learner(self, place: int) -> int:
+        """Let the running member at a place in, and return its number."""
+        leader = await self.leader()
+        found = await leader.identify(self.address(place), deadline_s=DEADLINE_S)
+        await self.change(AddLearner(found.id, found.name, self.address(place)))
+        return found.id
+
+    async def promote(self, member: int) -> None:
+        """Make a learner a voter as soon as it has caught up."""
+
+        async def tried() -> bool:
+            try:
+                await self.change(Promote(member))
+            except ChangeRefused as error:
+                if error.reason is not ChangeReason.NOT_CAUGHT_UP:
+                    raise
+                return False
+            return True
+
+        await wait_until(tried, what=f"member {member} has caught up", deadline_s=DEADLINE_S)
+
+    async def change(self, change: Change, *, force: bool = False) -> Configuration:
+        """Make a change through some running member."""
+        member = next(iter(self.running.values()))
+        view = await member.ask_leader_membership(deadline_s=DEADLINE_S)
+        return await member.change_members(
+            change, expected_version=view.configuration.version, force=force, deadline_s=DEADLINE_S
+        )
+
+    async def formed(self) -> Configuration:
+        """Wait until the cluster has its number everywhere, and return the configuration."""
+
+        def settled() -> Configuration | None:
+            views = [member.membership() for member in self.running.values()]
+            is_formed = all(v.committed and v.configuration.cluster_uid for v in views)
+            same = len({view.configuration for view in views}) == 1
+            return views[0].configuration if is_formed and same else None
+
+        return await wait_for(settled, what="a formed cluster", deadline_s=DEADLINE_S)
 
     async def stop(self, *members: int) -> None:
         """Stop members; none named: all that run."""
@@ -112,11 +185,12 @@ class Group:
         """Wait until the running members agree on one of them that is ready to lead, and return it."""
 
         def found() -> Member | None:
-            views = [member.status() for member in self.running.values()]
-            leaders = {view.leader for view in views}
-            if len(leaders) == 1 and all(view.ready for view in views):
-                return self.running.get(next(iter(leaders)) or 0)
-            return None
+            members = [m for m in self.running.values() if is_in(m) and not m.status().removed]
+            leaders = {member.status().leader for member in members}
+            views = [member.status() for member in members]
+            if len(leaders) != 1 or not all(view.ready and view.formed for view in views):
+                return None
+            return next((m for m in members if m.status().member in leaders), None)
 
         return await wait_for(found, what="one leader", deadline_s=DEADLINE_S)
 
@@ -189,6 +263,11 @@ async def propose(member: Member, command: AnyCommand, *, deadline_s: float = 10
     """Propose within a deadline that a hang would break."""
     async with asyncio.timeout(deadline_s + 5):
         return await member.propose(command, deadline_s=deadline_s)
+
+
+def is_in(member: Member) -> bool:
+    """Return whether a member is one as far as it knows."""
+    return member.membership().configuration.get(member.status().member) is not None
 
 
 def messages(member: Member) -> int:

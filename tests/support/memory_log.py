@@ -9,19 +9,22 @@ import asyncio
 from sybline.errors import DeadlinePassed, NotProposed, SyblineError
 from sybline.replication import codec
 from sybline.replication.log import NoteHook, ReplicationStatus
+from sybline.replication.pressure import Shortage
 from sybline.state_machine.commands import AnyCommand, Tick
 from sybline.state_machine.machine import StateMachine
 from sybline.state_machine.meta import Meta
 from sybline.state_machine.replies import AnyReply
 from tests.support.manual_clock import ManualClock
+from tests.support.memory_membership import MemoryMembership
 
 _ORIGIN = 1
 
 
-class MemoryLog:
+class MemoryLog(MemoryMembership):
     """The log of a cluster and the state of one member of it."""
 
     def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
         self.machine = StateMachine()
         self.proposed: list[AnyCommand] = []  # through this member, in order
         self.barriers = 0
@@ -32,7 +35,7 @@ class MemoryLog:
         self.is_leader = True
         self.has_leader = True
         self.quorum_confirmed = True
-        self.full_disk: int | None = None
+        self.short: Shortage | None = None
         self.leaders_answer: NoteHook = lambda _note: b""
         self.released = asyncio.Event()  # proposals wait for it
         self.released.set()
@@ -98,13 +101,9 @@ class MemoryLog:
             peers=(),
         )
 
-    async def transfer_leadership(self, *, deadline_s: float, target: int | None = None) -> bool:
-        """There is nobody to hand it over to."""
-        return False
-
-    def full_disk_member(self) -> int | None:
+    def shortage(self) -> Shortage | None:
         """Return what the test said."""
-        return self.full_disk
+        return self.short
 
     # --- the rest of the cluster ---
     def commit_elsewhere(self, command: AnyCommand) -> None:

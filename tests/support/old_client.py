@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from sybline.v1 import mq_pb2, mq_pb2_grpc
+from tests.support.channels import Trust, open_channel
 
 NO_AUTH = "no valid auth token provided"
 NON_LEADER = "cannot communicate with non-leader nodes"
@@ -77,8 +78,10 @@ class OldClient:
         timeout_s: float = 5.0,
         reconnect_sleep_s: float = 10.0,
         login_rule_s: float = 30.0,
+        trust: Trust | None = None,
     ) -> None:
         self.addresses = addresses
+        self._trust = trust
         self.username, self.password = username, password
         self.timeout_attempts, self.timeout_s = timeout_attempts, timeout_s
         self.reconnect_sleep_s, self.login_rule_s = reconnect_sleep_s, login_rule_s
@@ -95,7 +98,7 @@ class OldClient:
         `prefer` keeps that address's connection instead: the state after a leader change, when the client still
         talks to the member that led once.
         """
-        self._channels = [grpc.aio.insecure_channel(a, options=_OPTIONS) for a in self.addresses]
+        self._channels = [open_channel(a, _OPTIONS, self._trust) for a in self.addresses]
         if prefer is not None:
             self._stub = mq_pb2_grpc.MQEndpointsStub(self._channels[prefer])
         elif not await self._find_leader():

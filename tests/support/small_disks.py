@@ -1,7 +1,7 @@
 """Small file systems for members: tmpfs in a mount namespace of its own, which nobody else sees.
 
-A process that waits for the end of its input holds the namespace. So the mounts are gone when this one ends, however it
-ends. Members and tests reach them through `/proc/<pid>/root`.
+A process that reads orders until the end of its input holds the namespace. So the mounts are gone when this one ends,
+however it ends. Members and tests reach them through `/proc/<pid>/root`.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ FILL_BYTES = (MIB, 4096)  # written until nothing more fits: large pieces, then 
 _HOLD = """
 for place; do mount -t tmpfs -o size=$SIZE,mode=0700 tmpfs "$place"; done
 echo mounted
-exec cat >/dev/null
+while read -r mode place; do mount -o "remount,$mode" "$place"; echo "$mode"; done
 """
 
 
 class SmallDisks:
     """File systems by member. Close it after the members, or use it as a context."""
 
-    def __init__(self, directory: Path, members: int) -> None:
+    def __init__(self, directory: Path, members: int, *, disk_bytes: int = DISK_BYTES) -> None:
         """Mount one for each member, or fail with what `mount` says."""
         places = {member: directory / f"disk-{member}" for member in range(1, members + 1)}
         for place in places.values():
@@ -32,7 +32,7 @@ class SmallDisks:
         as_root = () if os.geteuid() == 0 else ("--map-root-user",)
         self._keeper = subprocess.Popen(
             ["unshare", *as_root, "--mount", "sh", "-ec", _HOLD, "sh", *map(str, places.values())],
-            env={**os.environ, "SIZE": str(DISK_BYTES)},
+            env={**os.environ, "SIZE": str(disk_bytes)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,6 +43,7 @@ class SmallDisks:
         if said != "mounted":
             self.close()
             raise AssertionError(f"these tests need to mount a tmpfs: {said}")
+        self._places = places
         root = Path(f"/proc/{self._keeper.pid}/root")
         self._paths = {
             member: root / place.absolute().relative_to("/") for member, place in places.items()
@@ -90,6 +91,15 @@ class SmallDisks:
     def free(self, member: int) -> None:
         """Give back what was taken."""
         (self._paths[member] / "filler").unlink()
+
+    def set_read_only(self, member: int, *, read_only: bool) -> None:
+        """Let the file system refuse every change, or take them again. No file of it may be open for writing."""
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        mode = "ro" if read_only else "rw"
+        self._keeper.stdin.write(f"{mode} {self._places[member]}\n")
+        self._keeper.stdin.flush()
+        assert self._keeper.stdout.readline().strip() == mode
 
     def _reserves(self, member: int) -> list[Path]:
         return list(self.data_dir(member).glob("group-0/gen-*/reserve"))

@@ -135,10 +135,10 @@ def test_one_message_and_a_batch_of_one_are_the_same_content() -> None:
         (("", b"a"), "routingKey", "routingKey cannot be empty in message 1"),
         (("*", b"a"), "routingKey", "routingKey must not be '*', which means any in message 1"),
         (
-            ("k", bytes(limits.BODY_BYTES_MAX + 1)),
+            ("k", bytes(limits.BODY_BYTES_DEFAULT + 1)),
             "data",
-            f"message of {limits.BODY_BYTES_MAX + 1} bytes exceeds the limit of "
-            f"{limits.BODY_BYTES_MAX} bytes in message 1",
+            f"message of {limits.BODY_BYTES_DEFAULT + 1} bytes exceeds the limit of "
+            f"{limits.BODY_BYTES_DEFAULT} bytes in message 1",
         ),
     ],
 )
@@ -184,7 +184,9 @@ def test_digests_are_equal_for_equal_content_only(
 
 
 # --- answers ---
-@given(positions, st.integers(0, 300) | st.sampled_from([16_383, 16_384, limits.BODY_BYTES_MAX]))
+@given(
+    positions, st.integers(0, 300) | st.sampled_from([16_383, 16_384, limits.BODY_BYTES_DEFAULT])
+)
 def test_a_message_is_encoded_as_protobuf_does_and_as_long_as_the_checkout_counted(
     position: int, size: int
 ) -> None:
@@ -198,4 +200,4 @@ def test_a_message_is_encoded_as_protobuf_does_and_as_long_as_the_checkout_count
 
 
 def test_reg_w6_the_largest_body_fits_into_an_answer() -> None:
-    assert encoded_bytes(limits.BODY_BYTES_MAX) <= limits.MESSAGE_BYTES_MAX
+    assert encoded_bytes(limits.BODY_BYTES_DEFAULT) <= limits.MESSAGE_BYTES_MAX

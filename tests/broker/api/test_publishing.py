@@ -3,13 +3,14 @@
 import pytest
 
 from sybline import limits
+from sybline.replication.pressure import Resource, Shortage
 from sybline.state_machine.commands import AssignRole, Enqueue, EnqueueRun
 from sybline.v1 import mq_pb2
 from tests.support.api_server import Api
 from tests.support.client import Client
 from tests.support.refusals import refused
 
-BODY_MAX = limits.BODY_BYTES_MAX
+BODY_MAX = limits.BODY_BYTES_DEFAULT
 
 
 def published(api: Api) -> list[Enqueue]:
@@ -135,29 +136,36 @@ async def test_a_malformed_key_is_refused(client: Client, queue: str, key: str) 
         await client.publish(queue, b"a")
 
 
-# --- disks ---
-async def test_a_full_disk_refuses_publishes_and_nothing_else(
-    api: Api, client: Client, queue: str
+# --- shortages ---
+@pytest.mark.parametrize(
+    ("resource", "text"),
+    [
+        (Resource.DISK, "disk is almost full on member 2"),
+        (Resource.MEMORY, "memory is almost full on member 2"),
+    ],
+)
+async def test_z5_a_shortage_refuses_publishes_and_nothing_else(
+    api: Api, client: Client, queue: str, resource: Resource, text: str
 ) -> None:
     await client.publish(queue, b"a")
-    api.log.full_disk = 2
+    api.log.short = Shortage(2, resource)
     for publish in (
         lambda: client.publish(queue, b"b"),
         lambda: client.publish_batch([(queue, b"b")]),
     ):
-        with refused("RESOURCE_EXHAUSTED", "disk is almost full on member 2"):
+        with refused("RESOURCE_EXHAUSTED", text):
             await publish()
     [(message_id, _)] = await client.fetch(queue)
     await client.ack(queue, message_id)
     await client.create_queue("another")
     await client.login()
-    api.log.full_disk = None
+    api.log.short = None
     await client.publish(queue, b"b")
 
 
-async def test_who_may_not_publish_is_told_nothing_of_disks(api: Api, queue: str) -> None:
+async def test_who_may_not_publish_is_told_nothing_of_shortages(api: Api, queue: str) -> None:
     await api.add_user("ann")
-    api.log.full_disk = 2
+    api.log.short = Shortage(2, Resource.DISK)
     async with api.client("ann") as ann:
         with refused("PERMISSION_DENIED"):
             await ann.publish(queue, b"a")

@@ -75,7 +75,7 @@ def test_every_option_is_one_that_grpc_knows() -> None:
 
 # --- health ---
 async def test_a_member_serves_when_it_is_told_so(api: Api, channel: grpc.aio.Channel) -> None:
-    for service in ("", "MQ.MQEndpoints"):
+    for service in ("", "MQ.MQEndpoints", "sybline.v1.Admin"):
         api.server.set_serving(False)
         assert await check(channel, service) == NOT_SERVING
         api.server.set_serving(True)
@@ -109,6 +109,7 @@ async def test_reflection_lists_what_is_served(channel: grpc.aio.Channel) -> Non
         "MQ.MQEndpoints",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "sybline.v1.Admin",
     ]
 
 

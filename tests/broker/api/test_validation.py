@@ -20,21 +20,26 @@ assignments = {
     "UnassignRole": lambda request: validation.check_assignment(request, method="UnassignRole"),
 }
 
+
+def check_message(request: mq.MessageInfo) -> None:
+    validation.check_message(request, limits.BODY_BYTES_DEFAULT)
+
+
 # check, request, field, text
 REFUSED: list[tuple[Callable[[Any], None], Any, str, str]] = [
     # SubmitMessage
-    (validation.check_message, mq.MessageInfo(data=b"a"), "routingKey", "routingKey cannot be empty"),
+    (check_message, mq.MessageInfo(data=b"a"), "routingKey", "routingKey cannot be empty"),
     (
-        validation.check_message, mq.MessageInfo(routingKey=LONG, data=b"a"), "routingKey",
+        check_message, mq.MessageInfo(routingKey=LONG, data=b"a"), "routingKey",
         "routingKey of 256 bytes exceeds the limit of 255 bytes",
     ),
     (
-        validation.check_message, mq.MessageInfo(routingKey="k"), "data",
+        check_message, mq.MessageInfo(routingKey="k"), "data",
         "data must contain some information",
     ),
     (
-        validation.check_message,
-        mq.MessageInfo(routingKey="k", data=bytes(limits.BODY_BYTES_MAX + 1)), "data",
+        check_message,
+        mq.MessageInfo(routingKey="k", data=bytes(limits.BODY_BYTES_DEFAULT + 1)), "data",
         "message of 4193281 bytes exceeds the limit of 4193280 bytes",
     ),
     # GetMessages
@@ -159,8 +164,8 @@ def test_a_field_out_of_shape_is_named_with_the_known_text(
     ("check", "request_"),
     [
         (
-            validation.check_message,
-            mq.MessageInfo(routingKey="k", data=bytes(limits.BODY_BYTES_MAX)),
+            check_message,
+            mq.MessageInfo(routingKey="k", data=bytes(limits.BODY_BYTES_DEFAULT)),
         ),
         (validation.check_fetch, mq.RequestMessageData(queueName="q", amount=(1 << 32) - 1)),
         (validation.check_answer, mq.AckUpdate(queueName="q", id=bytes(16))),

@@ -9,7 +9,7 @@ import pytest
 
 from sybline.cli.main import main
 
-MODULES_THAT_TAKE_LONG = ("grpc", "pydantic", "structlog", "uvloop", "yaml")
+MODULES_THAT_TAKE_LONG = ("cryptography", "grpc", "pydantic", "structlog", "uvloop", "yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,22 @@ def test_version_loads_nothing_that_takes_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["dev"], ["config"], ["config", "check"], ["version"]]
+    "command",
+    [
+        [],
+        ["serve"],
+        ["dev"],
+        ["config"],
+        ["config", "check"],
+        ["members"],
+        ["members", "list"],
+        ["members", "add"],
+        ["members", "may-stop"],
+        ["recover"],
+        ["tls"],
+        ["tls", "init"],
+        ["version"],
+    ],
 )
 def test_every_command_explains_itself(
     command: list[str], capsys: pytest.CaptureFixture[str]
@@ -89,7 +104,7 @@ def test_wrong_arguments_end_with_status_2_and_a_line(
 def test_config_check_prints_what_applies_and_from_where_without_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path, "member: {id: 7}\nadmin: {password: hunter2}\n")
+    path = write(tmp_path, "member: {id: 7, bootstrap: true}\nadmin: {password: hunter2}\n")
     monkeypatch.setenv("SERVER_PORT", "3221")
     assert main(["config", "check", "--config", path, "--set", "log.level=debug"]) == 0
     shown = capsys.readouterr()
@@ -107,7 +122,7 @@ def test_config_check_prints_what_applies_and_from_where_without_secrets(
 def test_wrong_settings_end_with_status_2_and_a_line_for_each(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, "member: {id: 7}\nlisten: {grpc_port: 70000}\nlg: {}\n")
+    path = write(tmp_path, "member: {id: 7, bootstrap: true}\nlisten: {grpc_port: 70000}\nlg: {}\n")
     assert main([*command, "--config", path]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -11,8 +11,13 @@ from sybline.config import ConfigError, Loaded, load_settings
 from sybline.config.original_names import NAMES
 from sybline.config.settings import KEYS, show_setting, value_of
 
-ENOUGH = {"RAFT_NODE_ID": "3", "SYBLINE_ADMIN_PASSWORD": "password"}
+ENOUGH = {
+    "SYBLINE_MEMBER__BOOTSTRAP": "true",
+    "RAFT_NODE_ID": "3",
+    "SYBLINE_ADMIN_PASSWORD": "password",
+}
 WITH_PEERS = {**ENOUGH, "NODES": "1,2", "ADDRESSES": "one:1111,two", "CLUSTER_SECRET": "s"}
+BODY, MEMORY = "SYBLINE_LIMITS__BODY_BYTES_MAX", "SYBLINE_LIMITS__MEMORY_HIGH_MARK_BYTES"
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -57,9 +62,18 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
 
 
 BASICS = {"member.id": "9", "development": "1", "admin.password": "p", "peer.secret": "s"}
+NEEDS = {  # keys that mean nothing alone
+    "tls.peer_cert_file": {"tls.peer_key_file": "/peers/tls.key"},
+    "tls.peer_key_file": {"tls.peer_cert_file": "/peers/tls.crt"},
+    "metrics.require_client_cert": {"tls.enabled": "true"},
+}
 VALUES = {  # as written: as shown again
     "development": ("yes", "true"),
+    "member.bootstrap": ("yes", "true"),
     "member.id": ("7", "7"),
+    "member.name": ("broker-0", "broker-0"),
+    "member.bootstrap_seed_file": ("/etc/sybline/seed", "/etc/sybline/seed"),
+    "member.address": ("[fd00::7]:1111", "[fd00::7]:1111"),
     "member.cluster_id": ("orders", "orders"),
     "member.peers": ("2=two:2,1=one", "1=one:1111,2=two:2"),
     "member.data_dir": ("/data", "/data"),
@@ -78,8 +92,27 @@ VALUES = {  # as written: as shown again
     "admin.generate_password": ("on", "true"),
     "sessions.token_duration_s": ("3600", "3600"),
     "queues.lease_s": ("0.5", "0.5"),
+    "limits.body_bytes_max": ("16 MiB", "16777216"),
+    "limits.disk_low_mark_bytes": ("2GiB", "2147483648"),
+    "limits.disk_low_mark_ratio": ("0.1", "0.1"),
+    "limits.memory_high_mark_bytes": ("500000000", "500000000"),
+    "limits.memory_high_mark_ratio": ("0.7", "0.7"),
     "passwords.pepper": ("x", "(set)"),
     "passwords.pepper_file": ("FILE", "FILE"),
+    "tls.enabled": ("on", "true"),
+    "tls.directory": ("/certificates", "/certificates"),
+    "tls.ca_file": ("/tls/ca.crt", "/tls/ca.crt"),
+    "tls.cert_file": ("/tls/tls.crt", "/tls/tls.crt"),
+    "tls.key_file": ("/tls/tls.key", "/tls/tls.key"),
+    "tls.client_auth": ("required", "required"),
+    "tls.client_ca_file": ("/tls/clients.crt", "/tls/clients.crt"),
+    "tls.peer_ca_file": ("/peers/ca.crt", "/peers/ca.crt"),
+    "tls.peer_cert_file": ("/peers/tls.crt", "/peers/tls.crt"),
+    "tls.peer_key_file": ("/peers/tls.key", "/peers/tls.key"),
+    "tls.peer_identity": ("spiffe://prod/sybline", "spiffe://prod/sybline"),
+    "tls.check_s": ("0.5", "0.5"),
+    "storage.compress_cold": ("on", "true"),
+    "metrics.require_client_cert": ("on", "true"),
     "grpc.reflection": ("no", "false"),
     "log.level": ("debug", "debug"),
 }
@@ -94,7 +127,7 @@ def test_every_key_can_be_set_by_its_variable_in_the_file_and_most_by_the_comman
     value, shown = (text.replace("FILE", str(secret)) for text in VALUES[key])
     needed = {
         KEYS[other].environment_name: text
-        for other, text in BASICS.items()
+        for other, text in {**BASICS, **NEEDS.get(key, {})}.items()
         if other not in (key, key.removesuffix("_file"))
     }
     section, _, name = key.rpartition(".")
@@ -113,7 +146,7 @@ def test_all_problems_come_at_once_one_line_each_with_key_value_and_what_is_allo
 ) -> None:
     path = write(
         tmp_path,
-        "listen:\n  grcp_port: 1\n  peer_port: [1]\nlog: loud\nmember: {id: 3, cluster_id: a b}\n",
+        "listen:\n  grcp_port: 1\n  peer_port: [1]\nlog: loud\nmember: {id: 3, bootstrap: true, cluster_id: a b}\n",
     )
     environment = {
         "SERVER_PORT": "70000",
@@ -140,10 +173,19 @@ def test_a_setting_that_is_wrong_alone_is_not_compared_with_others() -> None:
     assert [line.split(":")[0] for line in said] == ["ELECTION_TIMEOUT"]
 
 
-def test_the_member_id_is_required() -> None:
-    said = problems({"SYBLINE_ADMIN_PASSWORD": "x"})
-    expected = "member.id (RAFT_NODE_ID): missing; allowed: a whole number from 1 to 65535"
-    assert said == (expected,)
+def test_a_first_member_needs_a_number_and_who_joins_does_not() -> None:
+    environment = {"SYBLINE_ADMIN_PASSWORD": "x", "CLUSTER_SECRET": "s"}
+    settings = load(environment).settings
+    assert (settings.member.bootstrap, settings.member.id) == (False, None)
+    said = problems({**environment, "SYBLINE_MEMBER__BOOTSTRAP": "true"})
+    expected = "member.id (RAFT_NODE_ID): missing; with member.bootstrap each first member needs"
+    assert said[0].startswith(expected)
+
+
+def test_who_joins_needs_what_the_members_prove_to_each_other() -> None:
+    (said,) = problems({"SYBLINE_ADMIN_PASSWORD": "x"})
+    assert said.startswith("peer.secret (CLUSTER_SECRET): missing; a secret that all members share")
+    assert load({"SYBLINE_ADMIN_PASSWORD": "x", "TLS_ENABLED": "true"})
 
 
 @pytest.mark.parametrize(
@@ -180,15 +222,37 @@ def test_the_member_id_is_required() -> None:
         ({"ELECTION_TIMEOUT": "nan"}, "ELECTION_TIMEOUT: 'nan' is not allowed"),
         ({"ELECTION_TIMEOUT": "inf"}, "ELECTION_TIMEOUT: 'inf' is not allowed"),
         ({"NODE_TTL": "3601"}, "NODE_TTL: '3601' is not allowed"),
+        ({BODY: "1"}, f"{BODY}: '1' is not allowed; allowed: bytes from 1024 to 33554432"),
+        ({BODY: "33MiB"}, f"{BODY}: '33MiB' is not allowed"),
+        ({BODY: "1 MB"}, f"{BODY}: '1 MB' is not allowed"),
+        (
+            {BODY: "32MiB"},
+            f"{BODY}: 33554432 is not allowed; allowed: what reaches 2 members within",
+        ),
+        (
+            {BODY: "16MiB", MEMORY: "192MiB"},
+            f"{BODY}: 16777216 is not allowed; allowed: at most 1/16 of {MEMORY}, 201326592",
+        ),
+        ({MEMORY: "1MiB"}, f"{MEMORY}: '1MiB' is not allowed"),
+        ({"SYBLINE_LIMITS__DISK_LOW_MARK_BYTES": "127MiB"}, "'127MiB' is not allowed"),
+        ({"SYBLINE_LIMITS__DISK_LOW_MARK_RATIO": "0.6"}, "'0.6' is not allowed"),
         ({"TOKEN_DURATION": "0"}, "TOKEN_DURATION: '0' is not allowed"),
         ({"SNAPSHOT_THRESHOLD": "1.5"}, "SNAPSHOT_THRESHOLD: '1.5' is not allowed"),
         ({"LISTEN_HOST": "::zz"}, "LISTEN_HOST: '::zz' is not allowed"),
         ({"SYBLINE_LOG__LEVEL": "loud"}, "SYBLINE_LOG__LEVEL: 'loud' is not allowed"),
-        ({"SYBLINE_TLS__ENABLED": "1"}, "SYBLINE_TLS__ENABLED: not available in this version"),
+        ({"SYBLINE_REDIS__URL": "1"}, "SYBLINE_REDIS__URL: not available in this version"),
     ],
 )
 def test_each_rule_stops_the_start_and_says_which(changed: dict[str, str], said: str) -> None:
     assert any(said in line for line in problems({**WITH_PEERS, **changed}))
+
+
+def test_a_large_body_needs_a_patient_cluster_or_none() -> None:
+    patient = {**WITH_PEERS, BODY: "32MiB", "ELECTION_TIMEOUT": "1.1"}
+    assert load(patient).settings.limits.body_bytes_max == 32 << 20
+    assert load({**ENOUGH, BODY: "32MiB"}).settings.limits.body_bytes_max == 32 << 20
+    hasty = {**WITH_PEERS, "ELECTION_TIMEOUT": "0.1", "HEARTBEAT_TIMEOUT": "0.02"}
+    assert load(hasty).settings.limits.body_bytes_max == 4_193_280
 
 
 def test_peers_without_a_port_get_the_own_peer_port() -> None:
@@ -206,7 +270,7 @@ def test_peers_read_the_same_from_file_and_environment(tmp_path: Path) -> None:
 
 def test_values_in_the_file_are_text_and_empty_ones_are_none(tmp_path: Path) -> None:
     path = write(tmp_path, "admin: {password: 0123}\npasswords: {pepper: null}\nlog: {level: }\n")
-    settings = load_settings(path, {"RAFT_NODE_ID": "1"}).settings
+    settings = load_settings(path, {"RAFT_NODE_ID": "1", "CLUSTER_SECRET": "s"}).settings
     assert settings.admin.password.get_secret_value() == "0123"
     assert settings.passwords.pepper.get_secret_value() == ""
     assert settings.log.level == "info"
@@ -224,7 +288,7 @@ def test_values_in_the_file_are_text_and_empty_ones_are_none(tmp_path: Path) -> 
         ("? [a]\n: b", "must be a text"),
         ("member: {peers: {2: [hunter2]}}", "member '2' needs one address"),
         ("member: {peers: [a]}", "a group of members is expected"),
-        ("tls: {enabled: true}", "tls ({path} line 1): not available in this version"),
+        ("redis: {url: x}", "redis ({path} line 1): not available in this version"),
         (
             "hunter2: hunter2\nadmn: {password: x}",
             "admn ({path} line 2): unknown key; did you mean admin?",
@@ -337,7 +401,11 @@ def test_development_mode_needs_no_secrets() -> None:
 
 
 def test_a_generated_password_needs_a_file_and_is_not_read_from_it(tmp_path: Path) -> None:
-    environment = {"RAFT_NODE_ID": "1", "SYBLINE_ADMIN__GENERATE_PASSWORD": "true"}
+    environment = {
+        "RAFT_NODE_ID": "1",
+        "CLUSTER_SECRET": "s",
+        "SYBLINE_ADMIN__GENERATE_PASSWORD": "true",
+    }
     assert "admin.password_file (SYBLINE_ADMIN_PASSWORD_FILE): missing" in problems(environment)[0]
     later = str(tmp_path / "later")
     settings = load({**environment, "SYBLINE_ADMIN_PASSWORD_FILE": later}).settings
@@ -346,6 +414,33 @@ def test_a_generated_password_needs_a_file_and_is_not_read_from_it(tmp_path: Pat
 
 def test_plain_text_outside_development_costs_a_warning() -> None:
     assert load().warnings == ("TLS is off: clients and members talk in plain text",)
+    assert load({**ENOUGH, "TLS_ENABLED": "true"}).warnings == ()
+
+
+def test_members_trust_each_other_by_tls_or_by_a_secret() -> None:
+    without = {name: value for name, value in WITH_PEERS.items() if name != "CLUSTER_SECRET"}
+    assert load({**without, "TLS_ENABLED": "true"}).settings.tls.enabled
+    assert problems(without)[0].startswith("peer.secret (CLUSTER_SECRET): missing; a secret that")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"SYBLINE_TLS__PEER_CERT_FILE": "/c"},
+            "tls.peer_key_file (SYBLINE_TLS__PEER_KEY_FILE): m",
+        ),
+        ({"SYBLINE_TLS__PEER_KEY_FILE": "/k"}, "tls.peer_cert_file (SYBLINE_TLS__PEER_CERT_FILE):"),
+        (
+            {"SYBLINE_METRICS__REQUIRE_CLIENT_CERT": "true"},
+            "SYBLINE_METRICS__REQUIRE_CLIENT_CERT: true is not allowed without TLS",
+        ),
+        ({"SYBLINE_TLS__PEER_IDENTITY": "no uri"}, "SYBLINE_TLS__PEER_IDENTITY: 'no uri' is not"),
+    ],
+)
+def test_halves_of_tls_settings_stop_the_start(given: dict[str, str], said: str) -> None:
+    (line,) = problems({**ENOUGH, **given})
+    assert line.startswith(said)
 
 
 # --- never a traceback ---

@@ -10,7 +10,11 @@ from sybline.config.loading import PLAIN_TEXT_WARNING
 from sybline.config.original_names import ALIASES, NAMES, WITHOUT_EFFECT
 from sybline.config.settings import show_setting, value_of
 
-ENOUGH = {"RAFT_NODE_ID": "1", "SYBLINE_ADMIN_PASSWORD": "password"}
+ENOUGH = {
+    "SYBLINE_MEMBER__BOOTSTRAP": "true",
+    "RAFT_NODE_ID": "1",
+    "SYBLINE_ADMIN_PASSWORD": "password",
+}
 POD = {
     "K8S_AUTO": "true",
     "HOSTNAME": "broker-a-10",
@@ -37,6 +41,9 @@ KEPT = {
     "SYBLINE_ADMIN_PASSWORD_FILE": ("FILE", "FILE"),
     "TOKEN_DURATION": ("3600", "3600"),
     "NODE_TTL": ("60", "60"),
+    "TLS_ENABLED": ("true", "true"),
+    "TLS_CERT_DIR": ("/certificates", "/certificates"),
+    "TLS_CLIENT_AUTH": ("none", "none"),
     "SALT": ("x", "(set)"),
     "SALT_FILE": ("FILE", "FILE"),
 }
@@ -59,7 +66,7 @@ def warnings(environment: dict[str, str]) -> list[str]:
 def test_every_variable_has_its_row_here() -> None:
     peers = {"NODES", "ADDRESSES"}
     pods = {"K8S_AUTO", "HOSTNAME", "STATEFULSET_NAME", "REPLICA_COUNT", "HEADLESS_SERVICE"}
-    refused = {"TLS_ENABLED", "TLS_VERIFY_SKIP", "REDIS_IP"}
+    refused = {"TLS_VERIFY_SKIP", "REDIS_IP"}
     assert {*KEPT, *WITHOUT_EFFECT, *peers, *pods, *refused} == NAMES
 
 
@@ -73,7 +80,7 @@ def test_a_kept_variable_sets_its_key(name: str, key: str, tmp_path: Path) -> No
     loaded = load(environment)
     assert show_setting(value_of(loaded.settings, key)) == shown
     assert loaded.names[key] == name
-    assert loaded.warnings == (PLAIN_TEXT_WARNING,)
+    assert loaded.warnings == (() if name == "TLS_ENABLED" else (PLAIN_TEXT_WARNING,))
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
@@ -105,12 +112,8 @@ def test_reg_k7_empty_nodes_make_a_cluster_of_one() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        (
-            "TLS_ENABLED",
-            "true",
-            "TLS_ENABLED: true is not allowed: TLS is not available in this version",
-        ),
         ("TLS_ENABLED", "maybe", "TLS_ENABLED: 'maybe' is not allowed; allowed: true or false"),
+        ("TLS_CLIENT_AUTH", "maybe", "TLS_CLIENT_AUTH: 'maybe' is not allowed; allowed: required,"),
         ("TLS_VERIFY_SKIP", "1", "TLS_VERIFY_SKIP: true is not allowed: certificates are always"),
         (
             "REDIS_IP",

@@ -216,6 +216,23 @@ async def test_more_connections_than_allowed_are_told_to_come_back(
     await server.stop()
 
 
+async def test_a_connection_beyond_what_may_be_open_is_cut_off_though_it_asks_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes an open file that storage may need."""
+    monkeypatch.setattr(limits, "HTTP_OPEN_MAX", 3)
+    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
+    await server.start()
+    held = [await asyncio.open_connection(HOST, server.port) for _ in range(3)]
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    for _, each in [*held, (reader, writer)]:
+        each.close()
+    await server.stop()
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nhost:"])
 async def test_connections_that_never_finish_a_request_are_closed(
     monkeypatch: pytest.MonkeyPatch, sent: bytes

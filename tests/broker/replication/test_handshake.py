@@ -4,16 +4,29 @@ import itertools
 
 import pytest
 
+from sybline.replication.admission import Doubt, Refusal, Standing
 from sybline.replication.handshake import (
     NONCE_BYTES,
+    Frames,
     Handshake,
     HandshakeKind,
     HandshakeRefused,
-    refusal,
+    Judge,
+    Side,
+    ToldRefused,
 )
 from sybline.replication.identity import Identity
 
 _nonces = itertools.count(1)
+STRANGE = Refusal(Doubt.REMOVED, "no member any more")
+
+
+def everybody(_peer: Standing) -> Refusal | None:
+    return None
+
+
+def nobody(_peer: Standing) -> Refusal | None:
+    return STRANGE
 
 
 def side(
@@ -23,40 +36,105 @@ def side(
     cluster: str = "sybline",
     secret: bytes = b"s3cret",
     group: int = 0,
-    peers: tuple[int, ...] = (1, 2, 3),
+    judge: Judge = everybody,
+    is_probe: bool = False,
 ) -> Handshake:
-    return Handshake(
+    own = Side(
         Identity(cluster, member, group),
-        secret=secret,
-        peers=frozenset(peers) - {member},
-        nonce=next(_nonces).to_bytes(NONCE_BYTES, "big"),
-        expected=dials,
+        Standing(member, f"name-{member}", cluster_uid=7, version=3, is_blank=member == 3),
+        secret,
+        judge,
+        next(_nonces).to_bytes(NONCE_BYTES, "big"),
     )
+    is_dialer = dials is not None or is_probe
+    return Handshake(own, dials=is_dialer, expected=dials, is_probe=is_probe)
 
 
 def talk(dialer: Handshake, acceptor: Handshake) -> list[HandshakeKind]:
     """Carry frames both ways until nobody has any; return the kinds that passed."""
-    passed = []
+    passed: list[HandshakeKind] = []
     to_acceptor, to_dialer = dialer.first_frames(), acceptor.first_frames()
     while to_acceptor or to_dialer:
-        for kind, body in to_acceptor:
-            passed.append(kind)
-            to_dialer = to_dialer + acceptor.received(kind, body)
-        to_acceptor = []
-        for kind, body in to_dialer:
-            passed.append(kind)
-            to_acceptor = to_acceptor + dialer.received(kind, body)
+        to_dialer += carry(to_acceptor, acceptor, passed)
+        to_acceptor = carry(to_dialer, dialer, passed)
         to_dialer = []
     return passed
+
+
+def carry(frames: Frames, to: Handshake, passed: list[HandshakeKind]) -> Frames:
+    answers: Frames = []
+    for kind, body in frames:
+        passed.append(kind)
+        answers += to.received(kind, body)
+    return answers
 
 
 @pytest.mark.parametrize("secret", [b"", b"s3cret"])
 def test_two_members_of_one_cluster_get_to_know_each_other(secret: bytes) -> None:
     dialer, acceptor = side(3, dials=1, secret=secret), side(1, secret=secret)
-    hello, proof = HandshakeKind.HELLO, HandshakeKind.PROOF
-    assert talk(dialer, acceptor) == [hello, hello, proof, proof]
+    hello, proof, welcome = HandshakeKind.HELLO, HandshakeKind.PROOF, HandshakeKind.WELCOME
+    assert talk(dialer, acceptor) == [hello, hello, proof, proof, welcome, welcome]
     assert (dialer.is_done, dialer.peer) == (True, 1)
     assert (acceptor.is_done, acceptor.peer) == (True, 3)
+    assert dialer.other == Standing(1, "name-1", cluster_uid=7, version=3, is_blank=False)
+    assert acceptor.other == Standing(3, "name-3", cluster_uid=7, version=3, is_blank=True)
+
+
+def test_who_is_judged_unfit_is_told_why_after_the_proofs() -> None:
+    dialer, acceptor = side(3, dials=1), side(1, judge=nobody)
+    (hello,) = dialer.first_frames()
+    (answer,) = acceptor.received(*hello)
+    (proof,) = dialer.received(*answer)
+    with pytest.raises(HandshakeRefused, match="no member any more") as refused:
+        acceptor.received(*proof)
+    own_proof, refusal = refused.value.frames
+    dialer.received(*own_proof)
+    with pytest.raises(ToldRefused) as told:
+        dialer.received(*refusal)
+    assert (told.value.member, told.value.refusal) == (1, STRANGE)
+    assert (dialer.is_done, acceptor.is_done) == (False, False)
+
+
+def test_the_dialer_judges_too() -> None:
+    dialer, acceptor = side(3, dials=1, judge=nobody), side(1)
+    (hello,) = dialer.first_frames()
+    (answer,) = acceptor.received(*hello)
+    (proof,) = dialer.received(*answer)
+    own_proof, _welcome = acceptor.received(*proof)
+    with pytest.raises(HandshakeRefused) as refused:
+        dialer.received(*own_proof)
+    with pytest.raises(ToldRefused) as told:
+        acceptor.received(*refused.value.frames[0])
+    assert told.value.refusal == STRANGE
+    assert (dialer.is_done, acceptor.is_done) == (False, False)
+
+
+def test_nobody_believes_a_refusal_before_the_proof() -> None:
+    dialer, acceptor = side(3, dials=1), side(1)
+    (hello,) = dialer.first_frames()
+    (answer,) = acceptor.received(*hello)
+    dialer.received(*answer)
+    with pytest.raises(HandshakeRefused) as refused:
+        dialer.received(HandshakeKind.REFUSED, bytes([Doubt.LOST_DISK]) + b"go away")
+    assert not isinstance(refused.value, ToldRefused)
+
+
+def test_a_welcome_before_the_proof_is_out_of_place() -> None:
+    dialer, acceptor = side(3, dials=1), side(1)
+    (hello,) = dialer.first_frames()
+    (answer,) = acceptor.received(*hello)
+    dialer.received(*answer)
+    with pytest.raises(HandshakeRefused, match="out of place"):
+        dialer.received(HandshakeKind.WELCOME, b"")
+
+
+def test_a_probe_learns_who_is_there_and_nothing_is_judged() -> None:
+    prober, acceptor = side(9, is_probe=True, judge=nobody), side(1, judge=nobody)
+    hello, proof = HandshakeKind.HELLO, HandshakeKind.PROOF
+    assert talk(prober, acceptor) == [hello, hello, proof, proof]
+    assert prober.is_done
+    assert prober.other == Standing(1, "name-1", cluster_uid=7, version=3, is_blank=False)
+    assert not acceptor.is_done
 
 
 @pytest.mark.parametrize(
@@ -64,8 +142,7 @@ def test_two_members_of_one_cluster_get_to_know_each_other(secret: bytes) -> Non
     [
         (side(3, dials=1), side(1, cluster="other"), "another cluster"),
         (side(3, dials=1, group=1), side(1), "group 1"),
-        (side(9, dials=1), side(1), "member 9 is not a configured peer"),
-        (side(1, dials=1), side(1), "member 1 is not a configured peer"),
+        (side(1, dials=1), side(1), "member 1 cannot talk to member 1"),
         (side(3, dials=1), side(2), "member 2 answers at the address of 1"),
         (side(3, dials=1), side(1, secret=b"wrong"), "secret is not the same"),
         (side(3, dials=1, secret=b""), side(1), "the other has none"),
@@ -126,7 +203,7 @@ def test_a_members_own_proof_thrown_back_is_worth_nothing() -> None:
 def test_a_stranger_gets_no_answer_at_all(body: bytes) -> None:
     with pytest.raises(HandshakeRefused) as caught:
         side(1).received(HandshakeKind.HELLO, body)
-    assert caught.value.tell is False
+    assert caught.value.frames == []
 
 
 @pytest.mark.parametrize("kind", [0, 2, 4, 200])
@@ -144,10 +221,10 @@ def test_a_second_hello_is_out_of_place() -> None:
 
 
 def test_the_reason_of_the_other_side_is_made_harmless_for_the_log() -> None:
-    kind, body = refusal("because\n\x1b[31m of " + "x" * 5_000)
+    kind, body = HandshakeKind.REFUSED, b"\0because\n\x1b[31m of " + b"x" * 5_000
     with pytest.raises(HandshakeRefused) as caught:
         side(3, dials=1).received(kind, body)
     text = str(caught.value)
     assert "because??[31m of" in text
     assert len(text) < 400
-    assert caught.value.tell is False
+    assert caught.value.frames == []

@@ -5,13 +5,12 @@ import random
 
 import pytest
 
-from sybline.replication.journal import Journal
 from tests.simulation.disk import Crashed, SimulatedDisk
 from tests.support.journal_model import JournalModel, journal_on
 
 
-def leader_with_image(entries: int, seed: int) -> Journal:
-    """Return another member's journal with a checkpoint and some log behind it."""
+def leader_with_image(entries: int, seed: int) -> JournalModel:
+    """Return another member with a checkpoint, cold files, and some log behind it."""
     source = JournalModel(SimulatedDisk(random.Random(seed)), random.Random(seed))
     source.journal = journal_on(source.disk, member=2)
     for _ in range(3):
@@ -21,7 +20,8 @@ def leader_with_image(entries: int, seed: int) -> Journal:
         source.sync()
         if source.journal.last > entries // 2:
             source.checkpoint()
-    return source.journal
+            source.look_after_files()
+    return source
 
 
 def run_scenario(seed: int, crash_at: int | None, *, power: bool) -> int:
@@ -34,7 +34,8 @@ def run_scenario(seed: int, crash_at: int | None, *, power: bool) -> int:
         for number in range(60):
             model.step()
             if number == 30:
-                installed = model.install(source)
+                source_needs = source.saved_needs[source.journal.checkpoint_index]
+                installed = model.install(source.journal, source_needs)
                 assert installed
         model.journal.close()
     except Crashed:
@@ -56,7 +57,7 @@ def recover(model: JournalModel) -> None:
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["process crash", "power loss"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_crash_at_any_file_operation_loses_nothing_promised(seed: int, power: bool) -> None:
     steps = run_scenario(seed, None, power=power)
     assert steps > 100

@@ -8,8 +8,10 @@ import pytest
 
 from sybline.replication.journal import CorruptData, DirectoryInUse, Entry, Journal, JournalOptions
 from sybline.replication.segment import HEADER_BYTES
+from sybline.replication.state_dump import WholeDump
 from tests.simulation.disk import SimulatedDisk
 from tests.support.journal_model import Log, entries_of, journal_on, send_image
+from tests.support.paged_bytes import finish_install, no_bodies, read_state, remove_dead, save_state
 
 GROUP = Path("/data/group-0")
 GENERATION = GROUP / "gen-0000000001"
@@ -124,9 +126,7 @@ def test_after_a_clean_stop_no_flipped_byte_of_any_file_goes_unnoticed_or_change
     None
 ):
     disk, journal = journal_of_every_record_kind(TINY_SEGMENTS)
-    job = journal.begin_checkpoint(4, b"the state")
-    journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, 2)
+    assert save_state(journal, 4, b"the state")
     expected, vote = entries_of(journal), (journal.current_term, journal.voted_for)
     assert journal.segments_total > 3
     journal.close()
@@ -142,7 +142,7 @@ def test_after_a_clean_stop_no_flipped_byte_of_any_file_goes_unnoticed_or_change
             harmless += 1
             assert entries_of(opened) == expected, (path, at)
             assert (opened.current_term, opened.voted_for) == vote
-            assert opened.load_checkpoint() == b"the state"
+            assert read_state(opened.load_checkpoint()) == b"the state"
             assert path.name in {"VOTE", "reserve"} or not any(data[at + 26 :]), (path, at)
     assert harmless > 0
 
@@ -161,21 +161,23 @@ def test_a_missing_file_refuses_the_start_instead_of_beginning_anew(name: str) -
         reopen(disk)
 
 
-def test_every_missing_segment_and_checkpoint_refuses_the_start() -> None:
+@pytest.mark.parametrize("kept", [False, True], ids=["log only", "with cold files"])
+def test_every_missing_segment_and_checkpoint_refuses_the_start(kept: bool) -> None:
     disk, journal = journal_of_every_record_kind(TINY_SEGMENTS)
-    job = journal.begin_checkpoint(10, b"the state")
-    journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, None)
+    assert save_state(journal, 10, b"the state", live=lambda *_: kept)
     assert journal.first > 1
+    remove_dead(journal)
+    assert bool(len(journal.cold.tier)) == kept
     journal.close()
     disk.sync_directory(GENERATION)
     names = [name for name in disk.names(GENERATION) if name != "reserve"]
+    names = [name for name in names if not name.endswith(".index")]  # these are made anew
+    if kept:  # the log is all there from its first entry on, so the checkpoint is not missed
+        names = [name for name in names if not name.startswith("checkpoint-")]
     assert len(names) > 3
     for name in names:
         copy = disk.durable_copy()
         copy.remove(GENERATION / name)
-        if name == names[1]:  # the oldest segment: only the state can say whether it was needed
-            continue
         with pytest.raises(CorruptData, match=r"missing|begins at"):
             journal_on(copy, options=TINY_SEGMENTS)
 
@@ -262,10 +264,10 @@ def test_a_vote_file_older_than_the_log_is_refused() -> None:
 
 def test_an_older_checkpoint_and_log_put_together_from_a_backup_are_refused() -> None:
     disk, journal = journal_of_every_record_kind(TINY_SEGMENTS)
-    job = journal.begin_checkpoint(journal.last, b"newer")
+    job = journal.begin_checkpoint(journal.last, WholeDump(b"newer"), live=no_bodies)
     journal.run_checkpoint(job)
     old = disk.durable_copy()
-    assert journal.end_checkpoint(job, None)
+    assert journal.end_checkpoint(job)
     journal.append([entry(journal.last + 1, 5)])
     journal.sync()
     journal.close()
@@ -276,7 +278,9 @@ def test_an_older_checkpoint_and_log_put_together_from_a_backup_are_refused() ->
     disk.remove(GENERATION / name)
     with pytest.raises(CorruptData, match="begins at index"):
         journal_on(disk)
-    assert journal_on(old).load_checkpoint() == b"newer"
+    found = journal_on(old).load_checkpoint()
+    assert found is not None
+    assert found.root == b"newer"
 
 
 @pytest.mark.parametrize("name", ["gen-0000000001/log-0000000001", "VOTE", "CURRENT"])
@@ -308,9 +312,7 @@ def test_a_newer_format_of_any_file_is_refused_by_name() -> None:
     from zlib import crc32
 
     disk, journal = journal_of_every_record_kind(ONE_SEGMENT)
-    job = journal.begin_checkpoint(4, b"the state")
-    journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, 1)
+    assert save_state(journal, 4, b"the state")
     journal.close()
 
     def fix_segment(data: bytearray) -> None:
@@ -319,7 +321,7 @@ def test_a_newer_format_of_any_file_is_refused_by_name() -> None:
         )
 
     def fix_slot(data: bytearray) -> None:
-        data[58:62] = crc32(data[:58]).to_bytes(4, "little")
+        data[70:74] = crc32(data[:70]).to_bytes(4, "little")
 
     def nothing(data: bytearray) -> None:
         """The version of a checkpoint is looked at before its checksum."""
@@ -360,9 +362,7 @@ def test_an_image_with_any_byte_flipped_is_not_installed() -> None:
     from sybline.replication.journal import BadImage
 
     _, source = journal_of_every_record_kind(TINY_SEGMENTS)
-    job = source.begin_checkpoint(source.durable - 1, b"the state")
-    source.run_checkpoint(job)
-    assert source.end_checkpoint(job, 1)
+    assert save_state(source, source.durable - 1, b"the state", live=lambda *_: True)
     image = source.open_image()
     stream = image.read(0, image.total_bytes)
     target_disk = SimulatedDisk(random.Random(3))
@@ -374,11 +374,15 @@ def test_an_image_with_any_byte_flipped_is_not_installed() -> None:
         flipped = stream[:at] + bytes([stream[at] ^ 4]) + stream[at + 1 :]
         try:
             install.write(0, flipped)
-            install.finish()
+            finish_install(install)
         except BadImage:
             refused += 1
             install.abandon()
         assert target.last == 0, at
     assert refused == len(stream)
-    assert send_image(source, target, 100).finish() == b"the state"
-    assert entries_of(target) == {i: source.entry(i) for i in range(1, image.index + 1)}
+    assert len(source.cold.tier) > 0
+    assert finish_install(send_image(source, target, 100)) == b"the state"
+    assert entries_of(target) == {i: source.entry(i) for i in range(source.first, image.index + 1)}
+    for index in range(1, source.first):
+        assert target.stored(index) == source.stored(index)
+        assert target.stored(index) is not None

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from sybline.replication.journal import CorruptData, Entry, Journal, JournalOptions
+from sybline.replication.state_dump import WholeDump
 from tests.simulation.disk import UNLIMITED, Crashed, Faults, SimulatedDisk
 from tests.support.journal_model import SMALL, JournalModel, entries_of, journal_on, send_image
+from tests.support.paged_bytes import finish_install, no_bodies, read_state, remove_dead, save_state
 
 TAIL = Path("/data/group-0/gen-0000000001/log-0000000001")
 
@@ -293,15 +295,11 @@ def test_a_checkpoint_that_finds_the_disk_full_is_given_up_and_frees_what_it_too
     journal = opened(disk)
     fill(journal, disk)
     used = disk.used()
-    job = journal.begin_checkpoint(3, bytes(1000))
-    journal.run_checkpoint(job)
-    assert not journal.end_checkpoint(job, None)
+    assert not save_state(journal, 3, bytes(1000))
     assert disk.used() == used
-    assert (journal.checkpoint_index, journal.load_checkpoint()) == (0, None)
+    assert (journal.checkpoint_index, read_state(journal.load_checkpoint())) == (0, None)
     disk.capacity = UNLIMITED
-    job = journal.begin_checkpoint(3, bytes(1000))
-    journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, None)
+    assert save_state(journal, 3, bytes(1000))
 
 
 def test_a_checkpoint_makes_room_on_a_full_disk() -> None:
@@ -311,10 +309,11 @@ def test_a_checkpoint_makes_room_on_a_full_disk() -> None:
         add(journal)
         journal.sync()
     fill(journal, disk)
-    job = journal.begin_checkpoint(journal.durable, b"")
+    job = journal.begin_checkpoint(journal.durable, WholeDump(b""), live=no_bodies)
     disk.capacity += 200
     journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, None)
+    assert journal.end_checkpoint(job)
+    remove_dead(journal)
     assert journal.retry_reserve()
 
 
@@ -324,17 +323,15 @@ def test_a_checkpoint_whose_sync_fails_ends_the_journal_and_keeps_the_one_before
     for _ in range(10):
         add(journal)
     journal.sync()
-    job = journal.begin_checkpoint(4, b"four")
-    journal.run_checkpoint(job)
-    assert journal.end_checkpoint(job, None)
-    job = journal.begin_checkpoint(8, b"eight")
+    assert save_state(journal, 4, b"four")
+    job = journal.begin_checkpoint(8, WholeDump(b"eight"), live=no_bodies)
     disk.faults = Faults(sync_error=1.0)
     with pytest.raises(OSError, match="input/output error"):
         journal.run_checkpoint(job)
     disk.faults = Faults()
     disk.crash(power=True)
     journal = journal_on(disk)
-    assert (journal.checkpoint_index, journal.load_checkpoint()) == (4, b"four")
+    assert (journal.checkpoint_index, read_state(journal.load_checkpoint())) == (4, b"four")
 
 
 def test_an_image_that_finds_the_disk_full_can_be_given_up() -> None:
@@ -342,9 +339,7 @@ def test_an_image_that_finds_the_disk_full_can_be_given_up() -> None:
     for _ in range(40):
         add(source)
         source.sync()
-    job = source.begin_checkpoint(30, b"thirty")
-    source.run_checkpoint(job)
-    assert source.end_checkpoint(job, 1)
+    assert save_state(source, 30, b"thirty", live=lambda *_: True)
     disk = SimulatedDisk(random.Random(2))
     target = journal_on(disk, member=2)
     target.set_vote(1, None)
@@ -358,7 +353,7 @@ def test_an_image_that_finds_the_disk_full_can_be_given_up() -> None:
     assert disk.used() == used
     assert target.last == 1
     disk.capacity = UNLIMITED
-    assert send_image(source, target, 100).finish() == b"thirty"
+    assert finish_install(send_image(source, target, 100)) == b"thirty"
 
 
 def test_a_read_error_is_an_error_and_not_an_empty_log() -> None:

@@ -18,12 +18,13 @@ from sybline.errors import (
     Overloaded,
     SyblineError,
 )
-from sybline.replication import disk_watch
 from sybline.replication.codec import decode_command
 from sybline.replication.engine import Engine
 from sybline.replication.measures import NoObserver
 from sybline.replication.member import Member
 from sybline.replication.node import CheckpointDistance
+from sybline.replication.pressure import Resource, Shortage
+from sybline.replication.resource_watch import ResourceUse
 from sybline.replication.segment import with_allocation
 from sybline.replication.storage_errors import CorruptData, DirectoryInUse
 from sybline.replication.timing import Timing
@@ -226,8 +227,10 @@ async def test_a_restart_finds_everything(tmp_path: Path) -> None:
 
 
 async def test_a_member_that_was_away_gets_what_it_missed(tmp_path: Path) -> None:
-    async with running(Group(tmp_path), 1, 2) as group:
+    async with running(Group(tmp_path)) as group:
         root = await Root.create(await group.leader())
+        await group.stop(3)
+        await group.leader()
         await root.publish(group.running[1])
         await group.start(3)
         await group.leader()
@@ -413,8 +416,8 @@ async def test_leadership_is_handed_over(tmp_path: Path) -> None:
 async def test_before_the_start_a_member_says_that_it_is_not_ready(tmp_path: Path) -> None:
     member = Group(tmp_path).build(1)
     assert (member.status().ready, member.status().leader) == (False, None)
-    assert (member.log_bytes, member.log_live_bytes, member.disk_free_bytes) == (0, 0, 0)
-    assert member.full_disk_member() is None
+    assert (member.log_bytes, member.log_live_bytes, member.resources) == (0, 0, ResourceUse())
+    assert member.shortage() is None
     with pytest.raises(NoLeader):
         await member.propose(ADMIN, deadline_s=1)
     await member.stop()
@@ -456,24 +459,25 @@ async def test_publishes_are_refused_in_the_name_of_the_member_whose_disk_is_ful
         return SimpleNamespace(total=10**12, free=1 if directory.name in full else 10**11)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    monkeypatch.setattr(disk_watch, "MEASURE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(limits, "RESOURCES_INTERVAL_S", 0.02)
     async with running(Group(tmp_path)) as group:
         leader = await group.leader()
         low = number_of(leader)
         members = list(group.running.values())
         full.add(f"test-{low}")
-        await until(lambda: all(m.full_disk_member() == low for m in members), "all name it")
+        full_disk = Shortage(low, Resource.DISK)
+        await until(lambda: all(m.shortage() == full_disk for m in members), "all name it")
         assert await leader.transfer_leadership(deadline_s=DEADLINE_S)
         await group.leader()
-        assert [m.full_disk_member() for m in members] == [None] * 3
+        assert [m.shortage() for m in members] == [None] * 3
         full.clear()
-        await until(lambda: leader.disk_free_bytes == 10**11, "measured again")
+        await until(lambda: leader.resources.disk_free_bytes == 10**11, "measured again")
 
 
 async def test_a_full_log_takes_commands_while_there_is_room_and_refuses_them_until_there_is_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_watch, "MEASURE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(limits, "RESOURCES_INTERVAL_S", 0.02)
     async with running(Group(tmp_path, size=1)) as group:
         member = group.running[1]
         await Root.create(member)
@@ -485,9 +489,9 @@ async def test_a_full_log_takes_commands_while_there_is_room_and_refuses_them_un
         tail = journal._index.tail
         tail.header = with_allocation(tail.header, tail.length)
         assert isinstance(await outcome(asyncio.create_task(propose(member, ADMIN))), Overloaded)
-        await until(lambda: member.full_disk_member() == 1, "it is known")
+        await until(lambda: member.shortage() == Shortage(1, Resource.DISK), "it is known")
         monkeypatch.undo()
-        await until(lambda: member.full_disk_member() is None, "there is room again")
+        await until(lambda: member.shortage() is None, "there is room again")
         assert await propose(member, ADMIN) == Done(changed=False)
         assert reserve is not None
         reserve.close()
@@ -495,7 +499,9 @@ async def test_a_full_log_takes_commands_while_there_is_room_and_refuses_them_un
 
 # --- who may not take part, and how a member ends ---
 async def test_a_member_of_another_cluster_is_refused(tmp_path: Path) -> None:
-    async with running(Group(tmp_path), 1, 2) as group:
+    async with running(Group(tmp_path)) as group:
+        await group.leader()
+        await group.stop(3)
         await group.leader()
         stranger = group.build(3, cluster="other")
         await stranger.start()
@@ -505,6 +511,7 @@ async def test_a_member_of_another_cluster_is_refused(tmp_path: Path) -> None:
         finally:
             await stranger.stop()
         assert (await group.leader()).status().term == group.running[1].status().term
+        shutil.rmtree(tmp_path / "test-3")
         (tmp_path / "other-3").rename(tmp_path / "test-3")
         with pytest.raises(CorruptData, match="belongs to member 3 of cluster 'other'"):
             await group.build(3).start()
@@ -593,5 +600,5 @@ async def test_a_bug_in_a_background_task_ends_the_member(tmp_path: Path) -> Non
         async def measure() -> None:
             raise RuntimeError("nobody expected this")
 
-        engine_of(member).disk.measure = measure  # type: ignore[method-assign]
+        engine_of(member).resources.measure = measure  # type: ignore[method-assign]
         await until(lambda: bool(group.deaths[1]), "it ended")

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -9,23 +10,24 @@ from sybline import limits
 from sybline.replication.codec import encode_request
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.intake import Intake
+from sybline.replication.leader_calls import Answer, AnyCall, LeaderCalls
 from sybline.replication.measures import Counters, NoObserver
 from sybline.replication.messages import (
     NOTE_BYTES_MAX,
     Append,
     BadFrame,
-    DiskReport,
     Message,
     Propose,
     ProposeRefused,
     ReadIndexReply,
     ReadIndexRequest,
+    ShortageReport,
     TimeoutNow,
     decode,
     encode,
 )
-from sybline.replication.peer_calls import PeerCalls, send_refusal
-from sybline.replication.pressure import DiskPressure
+from sybline.replication.peer_calls import PeerCalls, send_message, send_refusal
+from sybline.replication.pressure import Pressure, Resource, Shortage
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
 from sybline.replication.records import COMMAND, Entry
@@ -106,18 +108,25 @@ class Bench:
             applied_index=lambda: self.node.applied_index,
             first_request=100,
         )
-        self.pressure = DiskPressure(frozenset({1, 2, 3}))
+        self.pressure = Pressure(frozenset({1, 2, 3}))
         self.intake = Intake(
             append=self.node.propose,
             stamp_ms=lambda: 1,
             refuse=lambda *refusal: send_refusal(self.wire, *refusal),
             counters=self.counters,
         )
+        self.asked: list[tuple[AnyCall, Answer]] = []
+        self.leader_calls = LeaderCalls(
+            send=partial(send_message, self.wire),
+            serve=lambda call, answer: self.asked.append((call, answer)),
+            first_request=500,
+        )
         self.calls = PeerCalls(
             node=self.node,  # type: ignore[arg-type]  # the part of a node that is used
             wire=self.wire,
             intake=self.intake,
             proposals=self.proposals,
+            leader_calls=self.leader_calls,
             reads=self.reads,
             pressure=self.pressure,
             counters=self.counters,
@@ -173,7 +182,7 @@ def bench() -> Bench:
         (34, b"\0" * (8 + NOTE_BYTES_MAX + 1)),
         (35, b"\0" * 15),
         (36, b""),
-        (36, b"\1\1"),
+        (36, b"\1\1\1"),
     ],
 )
 def test_a_frame_that_is_no_message_is_refused_and_changes_nothing(
@@ -184,7 +193,7 @@ def test_a_frame_that_is_no_message_is_refused_and_changes_nothing(
     assert bench.node.received == []
     assert bench.node.appended == []
     assert bench.node.reads == []
-    assert bench.pressure.blocking_member(PEER) is None
+    assert bench.pressure.shortage(PEER) is None
     assert bench.deaths == []
 
 
@@ -216,11 +225,13 @@ def test_what_a_message_breaks_ends_the_member_and_later_frames_are_ignored(benc
     assert bench.node.received == []
 
 
-def test_what_peers_report_of_their_disks_is_believed_for_members_only(bench: Bench) -> None:
-    bench.frame(DiskReport(is_low=True), peer=PEER)
-    assert bench.pressure.blocking_member(PEER) == PEER
-    bench.frame(DiskReport(is_low=False), peer=PEER)
-    assert bench.pressure.blocking_member(PEER) is None
+def test_what_peers_report_to_be_short_of_is_believed(bench: Bench) -> None:
+    bench.frame(ShortageReport(disk=True, memory=False), peer=PEER)
+    assert bench.pressure.shortage(PEER) == Shortage(PEER, Resource.DISK)
+    bench.frame(ShortageReport(disk=False, memory=True), peer=PEER)
+    assert bench.pressure.shortage(PEER) == Shortage(PEER, Resource.MEMORY)
+    bench.frame(ShortageReport(disk=False, memory=False), peer=PEER)
+    assert bench.pressure.shortage(PEER) is None
 
 
 # --- commands ---

@@ -2,18 +2,22 @@
 
 import asyncio
 import random
+from array import array
 from pathlib import Path
 
 import pytest
 
 from sybline.clock import SystemClock
 from sybline.replication.codec import decode_command
+from sybline.replication.configuration import static_configuration
 from sybline.replication.journal import Journal
 from sybline.replication.machine_state import MachineState
 from sybline.replication.member import Member
 from sybline.replication.messages import RaftMessage, RequestVote, Vote
 from sybline.replication.node import RaftNode
+from sybline.replication.state_dump import SavedState, WholeDump
 from sybline.replication.timing import Timing
+from sybline.state_machine.live_bodies import LiveRuns
 from tests.simulation.disk import SimulatedDisk
 from tests.support.journal_model import journal_on
 from tests.support.members import DEADLINE_S, Group, Root, messages, propose, running
@@ -53,39 +57,47 @@ class Silent:
 
     def checkpointed(self, index: int) -> None: ...
 
+    def membership_changed(self) -> None: ...
+
 
 class NoState:
     """A state that nothing is applied to."""
 
     def apply(self, index: int, term: int, payload: bytes) -> None: ...
 
-    def dump(self) -> bytes:
-        return b""
+    def begin_dump(self, _first_page: int) -> WholeDump:
+        return WholeDump(b"")
 
-    def restore(self, data: bytes) -> None: ...
+    def restore(self, saved: SavedState) -> None: ...
 
-    def oldest_live_index(self) -> int | None:
-        return None
+    def live_bodies(self, _start: int, end: int, _runs_max: int) -> LiveRuns:
+        return LiveRuns(array("Q"), array("I"), 0, end)
+
+    def thin(self, payload: bytes, _live: object) -> bytes | None:
+        return payload
 
 
 def build_node(journal: Journal, sent: list[tuple[int, RaftMessage]]) -> RaftNode:
     """Return member 1 of three, which has just started."""
-    return RaftNode(
-        member=1, voters=(1, 2, 3), journal=journal, state=NoState(), clock=SystemClock(),
+    node = RaftNode(
+        member=1, journal=journal, state=NoState(), clock=SystemClock(),
         send=lambda peer, message: sent.append((peer, message)), rng=random.Random(1),
         timing=Timing(), listener=Silent(),
     )  # fmt: skip
+    for peer in (2, 3):
+        node.peer_connected(peer)
+    return node
 
 
 def test_reg_r5a_a_member_restarted_between_two_elections_of_a_term_votes_once() -> None:
     disk, sent = SimulatedDisk(random.Random(1)), []
-    node = build_node(journal_on(disk), sent)
+    node = build_node(journal_on(disk, first=static_configuration((1, 2, 3))), sent)
     node.receive(2, RequestVote(term=7, last=0, last_term=0, transfer=False))
     assert sent == [(2, Vote(7, granted=True))]
     for power in (False, True):
         disk.crash(power=power)
         sent.clear()
-        node = build_node(journal_on(disk), sent)
+        node = build_node(journal_on(disk, first=static_configuration((1, 2, 3))), sent)
         node.receive(3, RequestVote(term=7, last=0, last_term=0, transfer=False))
         node.receive(2, RequestVote(term=7, last=0, last_term=0, transfer=False))
         assert sent == [(3, Vote(7, granted=False)), (2, Vote(7, granted=True))]

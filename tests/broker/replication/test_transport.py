@@ -12,12 +12,13 @@ import pytest
 
 from sybline import limits
 from sybline.replication import transport as transport_module
+from sybline.replication.admission import Refusal, Standing
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.handshake import HandshakeKind
 from sybline.replication.identity import Identity
 from sybline.replication.measures import Counters
 from sybline.replication.messages import BadFrame
-from sybline.replication.transport import PeerTransport, TransportSettings, split_address
+from sybline.replication.transport import Link, PeerTransport, TransportSettings, split_address
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -45,6 +46,32 @@ class Inbox:
         self.frames.append((peer, kind, body))
 
 
+class OpenGate:
+    """Lets in whoever proves to be of the cluster."""
+
+    def __init__(self, member: int) -> None:
+        self._member = member
+        self.told_by: list[tuple[int, Refusal]] = []
+
+    def standing(self) -> Standing:
+        return Standing(self._member, f"name-{self._member}")
+
+    def judge(self, peer: Standing) -> Refusal | None:
+        return None
+
+    def told(self, member: int, refusal: Refusal) -> None:
+        self.told_by.append((member, refusal))
+
+
+def links_of(member: int, ports: dict[int, int]) -> dict[int, Link]:
+    """Return the links of a member: the greater number dials."""
+    return {
+        other: Link((f"127.0.0.1:{port}",), dials=other < member)
+        for other, port in ports.items()
+        if other != member
+    }
+
+
 class End:
     """One member's transport with what it received."""
 
@@ -65,7 +92,6 @@ async def listening(
     inbox, counters = Inbox(), Counters()
     settings = TransportSettings(
         identity=Identity(cluster, member),
-        peers={m: f"127.0.0.1:{port}" for m, port in ports.items() if m != member},
         listen_host="127.0.0.1",
         listen_port=ports[member],
         secret=secret,
@@ -73,7 +99,8 @@ async def listening(
     transport = PeerTransport(
         settings, rng=random.Random(member), counters=counters, edge=FailStopEdge(pytest.fail)
     )
-    await transport.start(inbox)
+    await transport.start(inbox, OpenGate(member))
+    transport.set_links(links_of(member, ports))
     try:
         yield End(transport, inbox, counters)
     finally:
@@ -250,7 +277,7 @@ async def test_the_newest_connection_of_a_peer_counts(ports: dict[int, int]) -> 
     async with listening(1, ports) as one, listening(3, ports) as three:
         await connected(one, three)
         first = one.transport._live[3]
-        dialled = await three.transport._connect(1)
+        dialled = await three.transport._connect(1, 0)
         assert dialled is not None
         await until(lambda: one.transport._live.get(3) not in (None, first), "replaced")
         assert first.is_closing

@@ -7,8 +7,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sybline import limits
-from sybline.replication.log import PeerStatus, ReplicationStatus
-from sybline.replication.measures import Counters, Observer
+from sybline.replication.configuration import (
+    Configuration,
+    MemberInfo,
+    static_configuration,
+)
+from sybline.replication.log import Membership, PeerStatus, ReplicationStatus
+from sybline.replication.measures import Counters, Observer, StorageUse
+from sybline.replication.pressure import Resource, Shortage
+from sybline.replication.resource_watch import ResourceUse
 from sybline.state_machine.queue import Counters as QueueCounters
 from sybline.state_machine.read import QueueStats
 from sybline.telemetry.metrics import Metrics
@@ -68,7 +75,8 @@ STATUS = ReplicationStatus(
 class Member:
     """A member as metrics see it."""
 
-    disk_free_bytes = 5_000
+    resources = ResourceUse(5_000, 4_500, 3_500, 3_400, frozenset({"memory"}))
+    storage = StorageUse(3, 2, 1_500, 9, 700, 250, 1_000)
     log_bytes = 4_000
     log_live_bytes = 3_000
 
@@ -79,6 +87,15 @@ class Member:
 
     def status(self) -> ReplicationStatus:
         return self._status
+
+    def membership(self) -> Membership:
+        learner = MemberInfo(4, "d", "d:1", voter=False)
+        members = (*static_configuration((1, 2, 3)).members, learner)
+        configuration = Configuration(5, 1, members)
+        return Membership(configuration, True, 1, 7, 1, False, 0.0, ())
+
+    def shortage(self) -> Shortage | None:
+        return Shortage(1, Resource.MEMORY)
 
 
 @pytest.fixture
@@ -139,9 +156,9 @@ def test_calls_are_counted_by_method_and_code_as_the_earlier_server_did(metrics:
     assert values[f'grpc_server_handling_seconds_bucket{{{labels},le="0.005"}}'] == 3
 
 
-def test_all_twenty_methods_are_there_from_the_start(metrics: Metrics) -> None:
+def test_all_methods_of_both_services_are_there_from_the_start(metrics: Metrics) -> None:
     started = [name for name in page(metrics) if name.startswith("grpc_server_started_total")]
-    assert len(started) == 20
+    assert len(started) == 20 + 9
 
 
 def test_bugs_and_failed_logins_are_counted(metrics: Metrics) -> None:
@@ -200,6 +217,29 @@ def test_the_members_own_view_is_shown(metrics: Metrics) -> None:
         "sybline_raft_leader_changes_total": 3, "sybline_apply_errors_total": 1,
         "sybline_forwarded_total": 8, "sybline_log_bytes": 4000, "sybline_log_live_bytes": 3000,
         "sybline_disk_free_bytes": 5000, "sybline_sessions": 9, "sybline_consumers": 3,
+    }  # fmt: skip
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_membership_storage_and_shortages_are_shown(metrics: Metrics) -> None:
+    status = replace(
+        STATUS, is_voter=True, configuration_version=5,
+        peers=(PeerStatus(4, 0, 95, 0.1, connected=True, image_sent_bytes=60, image_bytes=80),),
+    )  # fmt: skip
+    metrics.watch(Member(Machine(), status))
+    values = page(metrics)
+    expected = {
+        'sybline_members{role="voter"}': 3, 'sybline_members{role="learner"}': 1,
+        "sybline_raft_is_voter": 1, "sybline_raft_configuration_version": 5,
+        'sybline_raft_peer_install_sent_bytes{peer="4"}': 60,
+        'sybline_raft_peer_install_bytes{peer="4"}': 80,
+        "sybline_log_segments": 3, "sybline_log_cold_files": 2, "sybline_log_cold_bytes": 1500,
+        "sybline_log_rewrites_total": 9, "sybline_checkpoint_bytes": 700,
+        "sybline_install_received_bytes": 250, "sybline_install_bytes": 1000,
+        "sybline_disk_low_mark_bytes": 4500, "sybline_memory_high_mark_bytes": 3400,
+        'sybline_resource_short{resource="memory"}': 1,
+        'sybline_resource_short{resource="disk"}': 0,
+        'sybline_resource_short{resource="open_files"}': 0, "sybline_publishes_blocked": 1,
     }  # fmt: skip
     assert {name: values[name] for name in expected} == expected
 
