@@ -11,13 +11,14 @@ from functools import partial
 from typing import cast
 
 from sybline.errors import NotApplied, SyblineError
+from sybline.replication.configuration import Change
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.intake import Intake
 from sybline.replication.log_time import LogTime
 from sybline.replication.machine_state import MachineState
 from sybline.replication.measures import Counters, NoObserver
 from sybline.replication.peer_calls import PeerCalls, send_refusal
-from sybline.replication.pressure import DiskPressure
+from sybline.replication.pressure import Pressure
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
 from sybline.state_machine.commands import (
@@ -30,9 +31,11 @@ from sybline.state_machine.commands import (
 from sybline.state_machine.machine import StateMachine
 from sybline.state_machine.replies import AnyReply, Enqueued, Reason, Refused
 from tests.simulation.history import History, Read, Write
-from tests.simulation.host import Host
+from tests.simulation.host import Host, OpenEdge
+from tests.simulation.questions import Questions
 from tests.simulation.violation import Violation
 from tests.simulation.watched import WatchedNode
+from tests.simulation.wire import Wire
 from tests.support.replicas import FOR_EVER_MS, PASSWORD, batch, consumer_named
 
 QUEUE, USER = "orders", "root"
@@ -42,32 +45,6 @@ _NUMBER = struct.Struct("<QQ")
 DEADLINE_S = (0.5, 6.0)
 READ_RATE = 0.4
 LEAVE_RATE = 0.05  # of callers that do not wait for the answer
-
-
-class _OpenEdge:
-    """A fail-stop edge that lets everything through: the host ends the process."""
-
-    is_broken = False
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_error: object) -> None: ...
-
-
-class _Wire:
-    """The sending half of the transport."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def send(self, peer: int, kind: int, body: bytes) -> bool:
-        return self._host.network.send(self._host.member, peer, (kind, body))
-
-    def is_connected(self, peer: int) -> bool:
-        return self._host.network.is_connected(self._host.member, peer)
-
-    def unsent_bytes(self, _peer: int) -> int:
-        return 0
 
 
 class _Answer:
@@ -106,8 +83,9 @@ class BrokerClients:
         self._open: dict[int, Write] = {}  # by sequence
 
     def started(self, node: WatchedNode) -> None:
-        host, wire = self._host, _Wire(self._host)
+        host, wire = self._host, Wire(self._host)
         self._node = node
+        host.check_bodies(self.state)
         self._log_time = LogTime(host.clock)
         self._log_time.follow(self.state.machine.now_ms)
         self._is_stamped = False
@@ -124,10 +102,11 @@ class BrokerClients:
             now_s=host.clock.monotonic_s, ask=lambda number, note: self._calls.ask(number, note),
             applied_index=lambda: node.applied_index, first_request=host.rng.getrandbits(62),
         )  # fmt: skip
+        self._questions = Questions(host, node, lambda: self._calls.leader)
         self._calls = PeerCalls(
             node=node, wire=wire, intake=self._intake, proposals=self._proposals, reads=self._reads,
-            pressure=DiskPressure(frozenset()), counters=self._counters, on_note=lambda note: note,
-            edge=cast(FailStopEdge, _OpenEdge()), wake=host.wake,
+            pressure=Pressure(frozenset()), leader_calls=self._questions, counters=self._counters,
+            on_note=lambda note: note, edge=cast(FailStopEdge, OpenEdge()), wake=host.wake,
         )  # fmt: skip
 
     def stopped(self) -> None:
@@ -146,6 +125,11 @@ class BrokerClients:
             return
         for _ in range(rng.choice((1, 1, 2, 5))):
             self._propose(batch(CALLER, (QUEUE, bytes(rng.choice((0, 10, 200))))), rng)
+
+    def change_members(
+        self, change: Change, version: int, *, force: bool, done: Callable[[object], None]
+    ) -> None:
+        self._questions.ask_leader(change, version, force=force, done=done)
 
     def _missing(self) -> AnyCommand | None:
         """Return what must be done before anybody can publish."""
@@ -238,6 +222,9 @@ class BrokerClients:
     def checkpointed(self, index: int) -> None:
         self._history.totals["checkpoints"] += 1
 
+    def membership_changed(self) -> None:
+        self._host.members_changed()
+
     def begin_turn(self, now_s: float) -> None:
         self._calls.begin_turn(now_s)
 
@@ -263,6 +250,7 @@ class BrokerClients:
     def check_settled(self) -> None:
         machine = self.state.machine
         machine.check_invariants()
+        self._host.check_bodies(self.state)
         self._history.same_state(self._host.member, self._node.applied_index, machine.dump())
         stored = sum(isinstance(reply, Enqueued) for reply in self._history.replies())
         stats = machine.queue(QUEUE)

@@ -5,11 +5,13 @@ them. What is on disk it asks of the disks, never of the members. What clients w
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sybline.replication.journal import Entry, Journal
+from sybline import limits
+from sybline.replication.journal import CONFIGURATION, Entry, Journal
 from sybline.replication.messages import (
+    Append,
     AppendReply,
     PreVote,
     RaftMessage,
@@ -18,6 +20,7 @@ from sybline.replication.messages import (
     Vote,
 )
 from tests.simulation.durable import DurableView
+from tests.simulation.memberships import Memberships, is_quorum
 from tests.simulation.violation import Violation
 
 
@@ -25,8 +28,10 @@ from tests.simulation.violation import Violation
 class Checker:
     """What all members together have done so far."""
 
-    quorum: int
-    disks: dict[int, DurableView]
+    memberships: Memberships
+    disks: dict[
+        int, DurableView
+    ]  # of everybody who ever was a member: a disk that is thrown away never votes again
     totals: "Counter[str]" = field(default_factory=Counter)
     journals: dict[int, Journal] = field(default_factory=dict)  # of members that run
     committed: dict[int, int] = field(default_factory=dict)  # index -> term
@@ -42,12 +47,22 @@ class Checker:
         self._votes: defaultdict[int, dict[int, int]] = defaultdict(
             dict
         )  # member -> term -> candidate
+        self._electorate: frozenset[int] = (
+            frozenset()
+        )  # by whose majority the newest commit was made
+        self._knows: dict[int, int] = {}  # member -> up to where it knows what is committed
+        self.on_step: Callable[[str, int, int | None], None] = lambda step, member, changed: None
 
     # ------------------------------------------------------------------ the log
 
     def appended(self, member: int, entries: Sequence[Entry], term_before: int) -> None:
         """Log matching: the same index and term means the same entry behind the same history."""
+        before = self.memberships.newest(member).configuration
+        self.memberships.appended(member, entries, self._is_committed)
         for entry in entries:
+            if entry.kind == CONFIGURATION and self._leading.get(member) == entry.term:
+                self._check_first_commit(member, entry)
+                self._check_promotion(self.memberships.promoted_by(entry, before), entry)
             fact = (entry.kind, entry.payload, term_before)
             known = self._entries.setdefault((entry.index, entry.term), fact)
             if known != fact:
@@ -57,16 +72,36 @@ class Checker:
                 )
             term_before = entry.term
 
+    def _is_committed(self, index: int, term: int) -> bool:
+        return self.committed.get(index) == term
+
+    def _check_first_commit(self, member: int, entry: Entry) -> None:
+        """No change before the leader has committed an entry of its own term (the bug in the thesis' 4.1)."""
+        if self.committed.get(self._knows[member]) != entry.term:
+            raise Violation(
+                "change before the first commit",
+                f"member {member} appends {entry.index} of term {entry.term}, knows {self._knows[member]}",
+            )
+
+    def _check_promotion(self, promoted: int | None, entry: Entry) -> None:
+        """Who is made a voter has nearly all of the log on its disk, and something at least."""
+        if promoted is None:
+            return
+        last = self.disks[promoted].last()
+        if not last or entry.index - 1 - last > limits.CAUGHT_UP_LAG_ENTRIES_MAX:
+            raise Violation("promoted too soon", f"member {promoted} has {last}, by {entry.index}")
+
     def cut(self, member: int, index: int, term: int) -> None:
         """Nothing that is committed is ever cut from a log."""
         if self.committed.get(index) == term:
             raise Violation(
                 "committed entry cut", f"member {member} cuts from {index} of term {term}"
             )
+        self.memberships.cut(member, index)
 
     def started(self, member: int, journal: Journal) -> None:
         """What a member finds at start is what was added once, and all that it promised."""
-        self.journals[member] = journal
+        self.holds_now(member, journal)
         for index in range(journal.first, journal.last + 1):
             entry = journal.entry(index)
             known = self._entries.get((index, entry.term))
@@ -80,11 +115,23 @@ class Checker:
             )
         self.still_committed()
 
+    def holds_now(self, member: int, journal: Journal) -> None:
+        """A member has another log: it started, or switched to one it received."""
+        self.journals[member] = journal
+        self._knows[member] = journal.checkpoint_index
+        entries = map(journal.entry, range(journal.first, journal.last + 1))
+        self.memberships.started(member, journal.checkpoint_index, entries)
+
     def stopped(self, member: int) -> None:
         """A member's process ended; its disk may have lost what was not synced."""
         self.journals.pop(member, None)
         self._leading.pop(member, None)
+        self._knows.pop(member, None)
         self.still_committed()
+
+    def gone(self, member: int) -> None:
+        """A stopped member will never be back. What was on its disk still speaks for what it promised once."""
+        self.memberships.forgets(member)
 
     def was_appended(self, start: bytes) -> bool:
         """Return whether a payload that starts so was ever in a log."""
@@ -99,6 +146,7 @@ class Checker:
         other = self._leaders.setdefault(term, member)
         if other != member:
             raise Violation("election safety", f"members {other} and {member} lead term {term}")
+        self._check_electors(member, term)
         for index in range(journal.first, self.last_committed + 1):
             if self._committed_in[index] >= term:
                 continue  # a late winner may lack what a later term committed
@@ -106,6 +154,27 @@ class Checker:
                 raise Violation(
                     "leader completeness", f"member {member}, leader of {term}, lacks entry {index}"
                 )
+
+    def _check_electors(self, member: int, term: int) -> None:
+        """A majority of the voters in the candidate's newest configuration voted for it."""
+        held = self.memberships.newest(member)
+        for_it = {voter for voter, votes in self._votes.items() if votes.get(term) == member}
+        own = self.disks[member].vote()
+        if (own.term, own.voted_for) == (term, member):
+            for_it.add(member)
+        if not is_quorum(for_it, held.configuration.voters):
+            raise Violation(
+                "elected by a minority", f"member {member} by {sorted(for_it)} in {term}: {held}"
+            )
+        self._may_campaign(member)
+
+    def _may_campaign(self, member: int) -> None:
+        """A learner or a stranger never does; a removed one may until it knows that it is (thesis 4.2.2)."""
+        held = self.memberships.newest(member)
+        own = held.configuration.get(member)
+        was_removed = own is None and held.index > self._knows[member]
+        if not was_removed and (own is None or not own.voter):
+            raise Violation("not a voter", f"member {member} campaigns, its log ends with {held}")
 
     def leads_no_more(self, member: int) -> None:
         """A leader stepped down."""
@@ -117,6 +186,7 @@ class Checker:
         """A leader commits what a majority has on disk; a follower only what a leader committed."""
         if index > journal.last:
             raise Violation("commit beyond the log", f"member {member}: {index} > {journal.last}")
+        self._knows[member] = max(index, self._knows[member])
         is_news = index > self.last_committed
         for at in range(max(after + 1, journal.first), index + 1):
             term = journal.term(at)
@@ -124,6 +194,7 @@ class Checker:
                 self.committed[at] = term
                 self._committed_in[at] = journal.current_term
                 self.last_committed = at
+                self.memberships.commits(at, term)
             if self.committed.get(at) != term:
                 raise Violation(
                     "commit conflict",
@@ -131,18 +202,24 @@ class Checker:
                     f"{self.committed.get(at)}",
                 )
         if is_news:
+            self._electorate = self.memberships.newest(member).configuration.voters
             self.still_committed()
 
     def still_committed(self) -> None:
-        """A majority has the newest committed entry on disk, hence all before it."""
+        """A majority has the newest committed entry on disk, hence all before it.
+
+        A majority of the voters in its leader's log at the moment of the commit: all later ones share a member with it.
+        """
         index = self.last_committed
         if not index:
             return
         term = self.committed[index]
-        copies = sum(disk.holds(index, term) for disk in self.disks.values())
-        if copies < self.quorum:
+        copies = [member for member in self._electorate if self.disks[member].holds(index, term)]
+        if not is_quorum(copies, self._electorate):
             raise Violation(
-                "no durable quorum", f"entry {index} of term {term} is on {copies} disks"
+                "no durable quorum",
+                f"entry {index} of term {term} is on the disks of {sorted(copies)}, voters are "
+                f"{sorted(self._electorate)}",
             )
 
     def applies(self, member: int, index: int, before: int, journal: Journal) -> None:
@@ -159,6 +236,13 @@ class Checker:
             raise Violation("snapshot goes back", f"member {member} from {before} to {index}")
         if self.committed.get(index) != term:
             raise Violation("snapshot of uncommitted", f"member {member}: {index} of term {term}")
+        self._knows[member] = max(index, self._knows[member])
+
+    def step(self, name: str, member: int, after: int, upto: int) -> None:
+        """A member has come so far with the entries between: tell who lies in wait if there is a change among them."""
+        held = self.memberships.newest(member)
+        if after < held.index <= upto:
+            self.on_step(name, member, self.memberships.changed_by(held))
 
     # ------------------------------------------------------------------ promises
 
@@ -169,6 +253,10 @@ class Checker:
             term = getattr(message, "current", message.term)
             if disk.vote().term < term:
                 raise Violation("term not durable", f"member {member} sends {message}")
+        if type(message) in (PreVote, RequestVote):
+            self._may_campaign(member)
+        if type(message) is Append and message.entries:
+            self.step("sent", member, message.prev, message.entries[-1].index)
         match message:
             case Vote(term=term, granted=True):
                 self._votes_for(member, term, peer)

@@ -13,10 +13,23 @@ SMALL = JournalOptions(
     segment_bytes=2_000, recent_bytes=6_000, margin_entries=20, margin_bytes=6_000
 )
 TINY = JournalOptions(segment_bytes=700, recent_bytes=3_000, margin_entries=3, margin_bytes=2_000)
+SMALL_LAG = {"CAUGHT_UP_LAG_ENTRIES_MAX": 6, "TELL_REMOVED_S": 1}
 SMALL_CHUNKS = {"INSTALL_CHUNK_BYTES": 400, "APPEND_ENTRIES_MAX": 8, "WINDOW_ENTRIES_MAX": 16}
 FAR = CheckpointDistance(entries=1_000_000)
 PROCESSES = ("crash", "crash_leader", "power", "crash_soon", "stop")
 NETWORK = ("cut_off", "cut_off_leader", "cut_pair", "one_way", "deaf_leader", "break_one")
+
+
+@dataclass(frozen=True)
+class Administration:
+    """What is to be done in a run. Times in virtual seconds."""
+
+    gap_s: float  # between two looks at the cluster, on average
+    sizes: tuple[
+        int, ...
+    ] = ()  # how many voters there shall be, one number after the other; then as many as there are
+    replaces: bool = False  # all members, one after the other, by new disks
+    whims: float = 0.3  # of looks: what nobody would do on purpose
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,8 @@ class Configuration:
     bounds: dict[str, int] = field(default_factory=dict)  # of `limits` or of the node, made small
     is_hasty: bool | None = None  # without pre-vote and stickiness; None: in half of the runs
     product_state: bool = False
+    administration: Administration | None = None
+    ambush_rate: float = 0.0  # of the steps of each change of the membership
 
 
 CONFIGURATIONS: dict[str, Configuration] = {
@@ -95,10 +110,36 @@ CONFIGURATIONS: dict[str, Configuration] = {
         faults=(*PROCESSES, "cut_off", "cut_off_leader", "break_one", "break_one", "pause", "transfer"),
         gap_s=0.5, rate=12.0, options=TINY, checkpoint=CheckpointDistance(entries=25),
         product_state=True, bounds={"INSTALL_CHUNK_BYTES": 700, "APPLY_ENTRIES_PER_TICK": 2},
+        administration=Administration(gap_s=0.5),
     ),
     "everything": Configuration(
         faults=(*PROCESSES, *NETWORK, "pause", "jump", "transfer", "power_all", "sync_error", "full_disk"),
         gap_s=0.35, options=TINY, checkpoint=CheckpointDistance(entries=20), late_rate=0.02,
         bounds={"INSTALL_CHUNK_BYTES": 700, "APPEND_ENTRIES_MAX": 20, "WINDOW_ENTRIES_MAX": 40},
+        administration=Administration(gap_s=0.5), ambush_rate=0.02,
+    ),
+    "membership": Configuration(
+        faults=("crash", "crash_leader", "stop", "pause", "transfer", "break_one"), gap_s=0.8,
+        rate=8.0, administration=Administration(gap_s=0.15, sizes=(4, 2, 5, 3)), ambush_rate=0.04,
+        bounds=SMALL_LAG,
+    ),
+    "membership-power": Configuration(
+        faults=("power", "crash_soon", "power_all"), gap_s=0.9, rate=8.0, slow_sync_rate=0.1,
+        administration=Administration(gap_s=0.15, sizes=(2, 4, 3)), ambush_rate=0.06,
+        checkpoint=CheckpointDistance(entries=15),
+    ),
+    "membership-partitions": Configuration(
+        faults=NETWORK, gap_s=0.6, rate=8.0, lasts_s=(0.1, 1.5), late_rate=0.02,
+        administration=Administration(gap_s=0.12, sizes=(2, 4, 3, 5)), ambush_rate=0.06,
+    ),
+    "replacement": Configuration(
+        faults=("crash", "cut_off", "break_one", "transfer", "pause"), gap_s=1.0, rate=12.0,
+        options=TINY, checkpoint=CheckpointDistance(entries=15), bounds={**SMALL_CHUNKS, **SMALL_LAG},
+        administration=Administration(gap_s=0.12, replaces=True, whims=0.1), ambush_rate=0.03,
+    ),
+    "grow-shrink": Configuration(
+        faults=("crash", "cut_off_leader", "power", "break_one"), gap_s=1.0, rate=10.0, members=1,
+        administration=Administration(gap_s=0.12, sizes=(3, 5, 3, 1), whims=0.1), ambush_rate=0.03,
+        checkpoint=CheckpointDistance(entries=20),
     ),
 }  # fmt: skip

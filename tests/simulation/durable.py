@@ -121,6 +121,11 @@ class DurableView:
                 segment = known.get(platter) or _Segment(
                     platter, self._header(platter, path / name)
                 )
+                if (
+                    self._segments
+                    and segment.header.sequence != self._segments[-1].header.sequence + 1
+                ):
+                    self._segments = []  # those before are kept for their bodies, they are not the log
                 self._segments.append(segment)
 
     def _header(self, platter: Platter, path: Path) -> SegmentHeader:

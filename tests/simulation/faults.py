@@ -1,6 +1,7 @@
 """What goes wrong, by name, and for how long. Each fault heals by itself; the simulation ends what is left."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,14 +18,15 @@ class Cluster(Protocol):
 
     events: Events
     network: Network
-    hosts: dict[int, Host]
+    hosts: dict[int, Host]  # of the machines that exist now: they come and go
+    totals: "Counter[str]"
 
 
 class Faults:
     """The faults of one run."""
 
     def __init__(self, cluster: Cluster, rng: random.Random, lasts_s: tuple[float, float]) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._rng = rng
         self._lasts_s = lasts_s
         self.is_over = False
@@ -36,11 +38,19 @@ class Faults:
     # ------------------------------------------------------------------ whom and how long
 
     def _any(self) -> Host:
-        return self._rng.choice(list(self._cluster.hosts.values()))
+        return self._rng.choice(list(self.cluster.hosts.values()))
 
     def _leader(self) -> Host:
-        leaders = [h for h in self._cluster.hosts.values() if h.node and h.node.role == "leader"]
+        leaders = [h for h in self.cluster.hosts.values() if h.node and h.node.role == "leader"]
         return self._rng.choice(leaders) if leaders else self._any()
+
+    def _pair(self) -> DIRECTION | None:
+        """Return two members; None: there is only one."""
+        members = sorted(self.cluster.hosts)
+        if len(members) < 2:
+            return None
+        one, other = self._rng.sample(members, 2)
+        return one, other
 
     def _lasting_s(self) -> float:
         shortest_s, longest_s = self._lasts_s
@@ -49,7 +59,7 @@ class Faults:
         return self._rng.uniform(shortest_s, longest_s if is_long else usual_s)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
-        self._cluster.events.after(delay_s, lambda: None if self.is_over else action())
+        self.cluster.events.after(delay_s, lambda: None if self.is_over else action())
 
     # ------------------------------------------------------------------ processes
 
@@ -63,7 +73,7 @@ class Faults:
         self._any().crash(power=True)
 
     def power_all(self) -> None:
-        for host in self._cluster.hosts.values():
+        for host in list(self.cluster.hosts.values()):
             host.crash(power=self._rng.random() < 0.9)
 
     def crash_soon(self) -> None:
@@ -76,7 +86,7 @@ class Faults:
 
     def pause(self) -> None:
         host = self._any() if self._rng.random() < 0.5 else self._leader()
-        host.paused_until_s = self._cluster.events.now_s + self._lasting_s()
+        host.paused_until_s = self.cluster.events.now_s + self._lasting_s()
 
     def jump(self) -> None:
         host = self._any()
@@ -85,38 +95,39 @@ class Faults:
 
     def transfer(self) -> None:
         host = self._leader()
-        members = [None, *self._cluster.hosts]
+        members = [None, *self.cluster.hosts]
         target = self._rng.choice(members)
-        if host.is_up:
-            host.act(lambda: host.transfer(target))
+        host.hand_over(target)
 
     # ------------------------------------------------------------------ network
 
     def cut_off(self) -> None:
-        self._block(self._cluster.network.isolate(self._any().member))
+        self.block(self.cluster.network.isolate(self._any().member))
 
     def cut_off_leader(self) -> None:
-        self._block(self._cluster.network.isolate(self._leader().member))
+        self.block(self.cluster.network.isolate(self._leader().member))
 
     def cut_pair(self) -> None:
-        one, other = self._rng.sample(sorted(self._cluster.hosts), 2)
-        self._block([(one, other), (other, one)])
+        if (pair := self._pair()) is not None:
+            one, other = pair
+            self.block([(one, other), (other, one)])
 
     def one_way(self) -> None:
-        one, other = self._rng.sample(sorted(self._cluster.hosts), 2)
-        self._block([(one, other)])
+        if (pair := self._pair()) is not None:
+            self.block([pair])
 
     def deaf_leader(self) -> None:
         """The leader is heard, but hears nobody."""
         leader = self._leader().member
-        self._block([(peer, leader) for peer in self._cluster.hosts if peer != leader])
+        self.block([(peer, leader) for peer in self.cluster.hosts if peer != leader])
 
     def break_one(self) -> None:
-        one, other = self._rng.sample(sorted(self._cluster.hosts), 2)
-        self._cluster.network.break_connection(one, other)
+        if (pair := self._pair()) is not None:
+            self.cluster.network.break_connection(*pair)
 
-    def _block(self, directions: list[DIRECTION]) -> None:
-        network = self._cluster.network
+    def block(self, directions: list[DIRECTION]) -> None:
+        """Let nothing through in these directions for a while."""
+        network = self.cluster.network
         for direction in directions:
             network.block(*direction)
 
@@ -159,5 +170,5 @@ class Faults:
 KINDS: dict[str, Callable[[Faults], None]] = {
     name: method
     for name, method in vars(Faults).items()
-    if callable(method) and not name.startswith("_") and name != "happen"
+    if callable(method) and not name.startswith("_") and name not in ("happen", "block")
 }

@@ -1,5 +1,7 @@
 """One machine: a disk that outlives its process, and the process, which is the product's node with what drives it.
 
+A machine is one member for ever: who gets another disk is another member, and another host.
+
 Owns starting, stopping and crashing, and when the node works: as in the product, one turn after whatever arrived, and
 when the node said that something is due. Syncs and checkpoints run within the turn, or as threads would: later, while
 messages go on arriving.
@@ -10,15 +12,21 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
+from sybline import limits
 from sybline.errors import FailStop
+from sybline.replication.admission import Refusal, Standing
+from sybline.replication.configuration import Change, Configuration
+from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.identity import Identity
 from sybline.replication.journal import CorruptData, JournalOptions
 from sybline.replication.log import ReplicatedState
 from sybline.replication.messages import BadFrame, RaftMessage, encode
+from sybline.replication.neighbours import Neighbours
 from sybline.replication.node import CheckpointDistance
 from sybline.replication.timing import Timing
+from sybline.replication.transport import Link
 from tests.simulation.checker import Checker
 from tests.simulation.disk import Crashed, SimulatedDisk
 from tests.simulation.durable import DurableView
@@ -32,6 +40,21 @@ CLUSTER = "simulated"
 TURN_S = (0.00002, 0.0005)  # from what arrived to the turn that handles it
 RESERVE_LOOK_S = 0.5
 START_S = (0.05, 0.4)  # from the end of a process to the next one
+
+
+def address_of(member: int) -> str:
+    """Return where a member's first machine is."""
+    return f"machine-{member}:7000"
+
+
+class OpenEdge:
+    """A fail-stop edge that lets everything through: the host ends the process."""
+
+    is_broken = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_error: object) -> None: ...
 
 
 class Application(Protocol):
@@ -51,6 +74,11 @@ class Application(Protocol):
 
     def ask(self, rng: random.Random) -> None:
         """Do what a client asks of this member."""
+
+    def change_members(
+        self, change: Change, version: int, *, force: bool, done: Callable[[object], None]
+    ) -> None:
+        """Do what an administrator asks of this member; `done` gets the configuration or the error."""
 
     @property
     def is_quiet(self) -> bool:
@@ -81,6 +109,8 @@ class Application(Protocol):
 
     def checkpointed(self, index: int) -> None: ...
 
+    def membership_changed(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Manner:
@@ -101,7 +131,7 @@ class Host:
     def __init__(
         self,
         member: int,
-        members: tuple[int, ...],
+        first: Configuration,
         *,
         events: Events,
         network: Network,
@@ -109,9 +139,14 @@ class Host:
         manner: Manner,
         application: Callable[["Host"], Application],
         seed: str,
+        may_stop: bool = False,
     ) -> None:
+        """`first`: what a member of the bootstrap begins with; nobody for one that joins.
+
+        `may_stop`: it has reason to end itself.
+        """
         self.member = member
-        self._members = members
+        self._first = first
         self.events = events
         self.network = network
         self._checker = checker
@@ -127,14 +162,25 @@ class Host:
         self.life = 0
         self.node: WatchedNode | None = None
         self.application: Application | None = None
+        self._neighbours: Neighbours | None = None
+        self._links: dict[int, Link] = {}
         self.paused_until_s = 0.0
         self._turn_planned = False
         self._timer_s = float("inf")
         self._errors_before = 0  # disk errors of earlier lives
+        self._is_gone = False
+        self._may_stop = may_stop
+        self.name = f"machine-{member}"
+        self.address = address_of(member)
+        self._moves = 0
 
     @property
     def is_up(self) -> bool:
         return self.node is not None
+
+    @property
+    def is_paused(self) -> bool:
+        return self.events.now_s < self.paused_until_s
 
     @property
     def journal(self) -> WatchedJournal:
@@ -162,14 +208,14 @@ class Host:
 
     def start(self) -> None:
         """Start the process unless it runs."""
-        if self.is_up:
+        if self.is_up or self._is_gone:
             return
         self.life += 1
         self._turn_planned, self._timer_s = False, float("inf")
         self._errors_before = self.disk.errors
         self._guarded(self._open)
         if self.is_up:
-            self.network.started(self.member)
+            self.network.look_for_peers(self.member)
             self.later(RESERVE_LOOK_S, self._look_for_space)
             self.wake()
 
@@ -177,7 +223,12 @@ class Host:
         manner = self._manner
         try:
             journal = WatchedJournal.open(
-                ROOT, cluster_id=CLUSTER, member=self.member, files=self.disk, options=self._options
+                ROOT,
+                cluster_id=CLUSTER,
+                member=self.member,
+                first=self._first,
+                files=self.disk,
+                options=self._options,
             )
         except CorruptData as error:
             raise Violation("cannot start", f"member {self.member}: {error}") from error
@@ -187,12 +238,17 @@ class Host:
         work = self._in_background if manner.threads else None
         kind = Hasty if manner.hasty else WatchedNode
         self.node = kind(
-            member=self.member, voters=self._members, journal=journal, state=application.state,
+            member=self.member, journal=journal, state=application.state,
             send=self._send, clock=self.clock, rng=self.rng, timing=manner.timing,
             listener=application, start_sync=work, start_background=work,
             checkpoint=manner.checkpoint, gather_s=manner.gather_s, checker=self._checker,
         )  # fmt: skip
         self.application = application
+        self._neighbours = Neighbours(
+            node=self.node, journal=journal, name=self.name, addresses={}, is_proven=True,
+            edge=cast(FailStopEdge, OpenEdge()), wake=self.wake,
+        )  # fmt: skip
+        self._links = self._neighbours.links()
         application.started(self.node)
 
     def stop(self) -> None:
@@ -209,17 +265,30 @@ class Host:
             self._ended(power=power)
             self._start_later()
 
+    def leave(self) -> None:
+        """End the process and never start it again: the machine is gone, with its disk."""
+        self._is_gone = True
+        self.crash(power=True)
+        self.network.leave(self.member)
+        self._checker.gone(self.member)
+
     def _start_later(self) -> None:
         self.events.after(self._times.uniform(*START_S), self.start)
 
     def _ended(self, *, power: bool) -> None:
         application, self.application, self.node = self.application, None, None
+        self._neighbours = None
         self.disk.crash_at = None
         self.disk.crash(power=power)
         self.network.stopped(self.member, silently=power)
         if application is not None:
             application.stopped()
         self._checker.stopped(self.member)
+
+    def move(self) -> None:
+        """Get another address: who dials the old one finds nobody."""
+        self._moves += 1
+        self.address = f"{self.name}-{self._moves}:7000"
 
     # ------------------------------------------------------------------ work
 
@@ -234,7 +303,7 @@ class Host:
             self._ended(power=power)
             self._start_later()
         except (FailStop, OSError) as error:
-            if self.disk.errors == self._errors_before:
+            if self.disk.errors == self._errors_before and not self._may_stop:
                 raise Violation("stopped itself", f"member {self.member}: {error}") from error
             self._checker.totals["stopped for the disk"] += 1
             self._ended(power=self._times.random() < 0.3)
@@ -250,7 +319,7 @@ class Host:
         def when_running() -> None:
             if self.life != life or not self.is_up:
                 return
-            if self.events.now_s < self.paused_until_s:
+            if self.is_paused:
                 self.events.at(self.paused_until_s, when_running)
             else:
                 self._guarded(work)
@@ -279,6 +348,7 @@ class Host:
         now_s = self.clock.monotonic_s()
         application.begin_turn(now_s)
         due_s = min(node.tick(), application.next_event_s - now_s)
+        self._checker.memberships.check_view(self.member, node.configuration)
         self._set_timer(self.events.now_s + max(0.0, due_s))
 
     def _set_timer(self, at_s: float) -> None:
@@ -315,15 +385,24 @@ class Host:
         life = self.life
         self.events.after(delay_s, lambda: self.act(work) if self.life == life else None)
 
+    def members_changed(self) -> None:
+        """The node says that other members count, or are sure to."""
+        self.later(0.0, self._watch_members)
+
     def was_appended(self, start: bytes) -> bool:
         """Return whether a payload that starts so was ever in a log, of whatever member."""
         return self._checker.was_appended(start)
 
-    def transfer(self, target: int | None) -> None:
-        """Ask the node to hand over leadership."""
-        node, _ = self.running()
-        self._checker.totals["transfers"] += node.transfer_leadership(target)
-        self.wake()
+    def hand_over(self, target: int | None) -> None:
+        """Ask the process to hand over leadership."""
+
+        def transfer() -> None:
+            node, _ = self.running()
+            self._checker.totals["transfers"] += node.transfer_leadership(target)
+            self.wake()
+
+        if self.is_up:
+            self.act(transfer)
 
     def _look_for_space(self) -> None:
         """What the product's watch over the disk does for a log that could not reserve its next segment."""
@@ -331,7 +410,43 @@ class Host:
             self.journal.retry_reserve()
         self.later(RESERVE_LOOK_S, self._look_for_space)
 
+    def check_bodies(self, state: ReplicatedState) -> None:
+        """Require that every body the state needs can be read."""
+        journal, per_entry = self.journal, limits.BATCH_MESSAGES_MAX
+        live = state.live_bodies(0, (journal.last + 1) * per_entry, 1 << 30)
+        for position in live.positions:
+            if journal.stored(position // per_entry) is None:
+                raise Violation("body lost", f"member {self.member}: entry {position // per_entry}")
+
     # ------------------------------------------------------------------ the network's side
+
+    def _watch_members(self) -> None:
+        """Other members count now: dial those that are new, close what leads to one that is gone."""
+        assert self._neighbours is not None
+        before, self._links = self._links, self._neighbours.links()
+        for peer in before.keys() - self._links.keys():
+            self.network.close(self.member, peer)
+        self.network.look_for_peers(self.member)
+
+    def link(self, peer: int) -> Link | None:
+        """Return how its process reaches a peer; None: it knows of none."""
+        return self._links.get(peer) if self.is_up else None
+
+    def standing(self) -> Standing:
+        """Return what its process says of itself."""
+        assert self._neighbours is not None
+        return self._neighbours.standing()
+
+    def judge(self, peer: Standing) -> Refusal | None:
+        """Return why its process does not talk to another one; None: it talks."""
+        assert self._neighbours is not None
+        return self._neighbours.judge(peer)
+
+    def told(self, member: int, refusal: Refusal) -> None:
+        """Another member refused this one."""
+        neighbours = self._neighbours
+        assert neighbours is not None
+        self.act(lambda: neighbours.told(member, refusal))
 
     def _send(self, peer: int, message: RaftMessage) -> None:
         self._checker.sends(self.member, peer, message)

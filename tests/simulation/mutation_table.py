@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from sybline.replication import checkpoint, files, rules
+from sybline.replication import admission, checkpoint, durable_core, files, rules
+from sybline.replication.changing import Changing
+from sybline.replication.checkpoint_store import CheckpointStore
 from sybline.replication.durable_core import DurableCore
 from sybline.replication.election import Elections
 from sybline.replication.following import Following
@@ -16,12 +18,14 @@ from sybline.replication.install import Installation
 from sybline.replication.journal import Journal
 from sybline.replication.leading import Leading
 from sybline.replication.node import RaftNode
+from sybline.replication.page_files import PageFileWriter
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
 from sybline.replication.segment_writer import SegmentWriter
 from sybline.replication.segmented_log import SegmentedLog
 from sybline.replication.vote import VoteFile
 from sybline.state_machine.machine import StateMachine
+from sybline.state_machine.pages import Chunk
 
 USUAL = (
     "power",
@@ -34,6 +38,7 @@ USUAL = (
     "everything",
 )
 BROKER = ("product-state",)
+MEMBERS = ("membership", "membership-power", "membership-partitions", "replacement", "grow-shrink")
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,18 @@ class Change:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Change the function itself, so that it is changed wherever it was imported to."""
-        original: FunctionType = inspect.getattr_static(self.owner, self.function)
+        found = inspect.getattr_static(self.owner, self.function)
+        original: FunctionType = found.fget if isinstance(found, property) else found
         source = textwrap.dedent(inspect.getsource(original))
         if source.count(self.text) != 1:
             raise LookupError(f"{self.text!r} is not once in {self.function}")
         scope: dict[str, Any] = {}
         changed = source.replace(self.text, self.replacement)
         exec(compile(changed, f"<{self.function}, changed>", "exec"), original.__globals__, scope)
-        before, original.__code__ = original.__code__, scope[self.function].__code__
+        replacement = scope[self.function]
+        if isinstance(replacement, property):
+            replacement = replacement.fget
+        before, original.__code__ = original.__code__, replacement.__code__
         try:
             yield
         finally:
@@ -140,7 +149,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "truncate_from",
             "self._batch.promise = min(self._batch.promise, index - 1)",
         ),
-        ("slow-disks", "elections"),
+        ("cut while synced",),
     ),
     Mutation(
         "a failed sync ends the member",
@@ -162,13 +171,28 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a checkpoint is synced before it gets its name",
-        off(checkpoint, "write_checkpoint", "file.sync()"),
+        off(checkpoint, "write_root", "file.sync()"),
         ("snapshots", "power", "everything"),
     ),
     Mutation(
         "the name of a checkpoint is synced before the log is dropped",
-        off(checkpoint, "write_checkpoint", "files.sync_directory(path.parent)"),
+        off(checkpoint, "write_root", "files.sync_directory(path.parent)"),
         ("log dropped",),
+    ),
+    Mutation(
+        "a page file is synced before it gets its name",
+        off(PageFileWriter, "finish", "self._file.sync()"),
+        ("snapshots", "power", "everything"),
+    ),
+    Mutation(
+        "the names of page files are synced before the checkpoint gets its own",
+        off(CheckpointStore, "_finish", "self._files.sync_directory(self._path)"),
+        ("pages durable",),
+    ),
+    Mutation(
+        "a chunk of the state that changes is encoded first, if a checkpoint waits for it",
+        off(Chunk, "changes", "if self.capture is not None:", "if False:"),
+        ("product-state", "everything"),
     ),
     Mutation(
         "a replaced file is synced before it gets its name",
@@ -262,7 +286,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             Change(
                 Leading,
                 "_won",
-                'journal.append([Entry(self._no_op, self.term, NO_OP, b"")])',
+                'self._append([Entry(self._no_op, self.term, NO_OP, b"")])',
                 "self._no_op -= 1",
             ),
         ),
@@ -343,5 +367,152 @@ MUTATIONS: tuple[Mutation, ...] = (
             RaftNode, "read_index", "if not self.is_ready_leader:", "if self.role_number != LEADER:"
         ),
         ("reads", "elections", "divergent"),
+    ),
+    # --- members (thesis chapter 4)
+    Mutation(
+        "one change at a time",
+        off(
+            Changing,
+            "_is_free",
+            "self.is_configuration_committed and self.commit_index >= self._no_op",
+            "self.commit_index >= self._no_op",
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "no change before the first commit of the term",
+        (
+            Change(Changing, "_is_free", " and self.commit_index >= self._no_op", ""),
+            Change(Changing, "_knows_others", "return is_settled or", "return True or"),
+            Change(
+                Changing,
+                "change_members",
+                "if not self.quorum_confirmed:",
+                'if self.role != "leader":',
+            ),
+        ),
+        ("change before the first commit",),
+    ),
+    Mutation(
+        "a change counts from its entry on",
+        off(
+            DurableCore,
+            "_follow_configuration",
+            "self._voters = configuration.voters",
+            "self._voters = self._voters or configuration.voters",
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "a cut brings back the configuration before",
+        off(DurableCore, "_cut", "self._configurations.truncate_from(index)"),
+        MEMBERS,
+    ),
+    Mutation(
+        "a checkpoint holds the configuration of its index",
+        off(
+            DurableCore, "_configuration_at", "self._configurations.at(index)", "self.configuration"
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "after a restart the log's configurations count",
+        off(durable_core, "_recovered", "if index > base_index:", "if False:"),
+        MEMBERS,
+    ),
+    Mutation(
+        "a change is made to the version that was expected",
+        off(Changing, "change_members", "if expected_version != before.version:", "if False:"),
+        MEMBERS,
+    ),
+    Mutation(
+        "a learner's disk does not count",
+        off(Leading, "_majority_index", "in self._voting_peers]", "in self._others]"),
+        MEMBERS,
+    ),
+    Mutation(
+        "a learner does not campaign",
+        off(
+            Elections,
+            "_may_campaign",
+            "self.is_voter or self._is_needed_still",
+            "bool(self.configuration.members)",
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "only voters elect",
+        (
+            Change(
+                Elections,
+                "_campaign",
+                "for peer in self._voting_peers:",
+                "for peer in self._others:",
+            ),
+            Change(
+                Elections,
+                "_is_quorum",
+                "members.intersection(self._voters)",
+                "members",
+            ),
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "only voters confirm a read",
+        off(
+            RaftNode,
+            "_serve_reads",
+            "not self._is_quorum(answered | {self.member}) or ",
+            "len(answered | {self.member}) <= len(self._voters) // 2 or ",
+        ),
+        ("learners confirm nothing",),
+    ),
+    Mutation(
+        "a leader that is no member does not count itself",
+        off(Leading, "_majority_index", "if self.is_voter:", "if True:"),
+        MEMBERS,
+    ),
+    Mutation(
+        "a leader that is no member steps down",
+        off(
+            Changing,
+            "_follow_changes",
+            "if not self.is_voter and self.is_configuration_committed:",
+            "if False:",
+        ),
+        ("removed but needed",),
+    ),
+    Mutation(
+        "a learner votes once it has caught up",
+        off(Changing, "_check_change", "case Promote():", "case Promote() if False:"),
+        MEMBERS,
+    ),
+    Mutation(
+        "no change that leaves too few healthy voters",
+        off(
+            Changing, "_check_change", "if after.voters != self._voters and not force:", "if False:"
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "a removed voter may be needed until its removal is committed",
+        off(Elections, "_may_campaign", "self.is_voter or self._is_needed_still", "self.is_voter"),
+        ("removed but needed",),
+    ),
+    Mutation(
+        "a lost disk is refused by the others",
+        off(
+            admission,
+            "judge",
+            "if peer.is_blank and configuration.cluster_uid:",
+            "if False:",
+        ),
+        MEMBERS,
+    ),
+    Mutation(
+        "an empty disk waits until the others have judged it",
+        off(Elections, "_takes_part", "return len(self._met) >= self._must_meet", "return True"),
+        MEMBERS,
     ),
 )

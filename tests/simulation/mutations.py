@@ -1,7 +1,8 @@
 """Does the simulator have teeth? Each safety rule of the product is switched off, and a run must notice it.
 
-The rules stand in `mutation_table.py`. `python -m tests.simulation.mutations` searches seeds for all of them and writes
-`docs/internals/mutations.md` and the seeds that `test_mutations.py` replays.
+The rules stand in `mutation_table.py`. `python -m tests.simulation.mutations` tries the run that noticed each of them
+last time, searches another where that one does no longer, and writes `docs/internals/mutations.md` and the seeds that
+`test_mutations.py` replays.
 """
 
 import argparse
@@ -25,8 +26,8 @@ RUNS_MAX = 400  # of the search for one mutation
 TABLE_HEAD = """# Safety rules, and what notices when one is switched off
 
 Written by `make mutations` (`tests/simulation/mutations.py`); do not edit. Each line is a rule of the replication, the
-functions that were changed to break it, and the run of the simulator that noticed it first: `make sim SEED=… CONFIG=…`
-with the rule in place passes. `tests/simulation/test_mutations.py` replays these runs in `make unit`.
+functions that were changed to break it, and the run of the simulator that noticed it: `make sim SEED=… CONFIG=…` with
+the rule in place passes. `tests/simulation/test_mutations.py` replays these runs in `make unit`.
 
 | rule | changed in | noticed by |
 | --- | --- | --- |"""
@@ -101,11 +102,13 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     chosen = [mutation for mutation in MUTATIONS if arguments.rule in mutation.rule]
+    known = known_seeds()
     findings: dict[str, Finding] = {}
     unseen: list[str] = []
     for mutation in chosen:
         started_s = time.perf_counter()
-        found = find(mutation, runs_max=arguments.runs)
+        first = [known[mutation.rule]] if mutation.rule in known else []
+        found = find(mutation, first, arguments.runs)
         if found is not None:
             findings[mutation.rule] = found
         else:

@@ -1,4 +1,4 @@
-"""Connections between members: ordered, and everything that goes wrong with them.
+"""Connections between members, who come and go: ordered, and everything that goes wrong with them.
 
 A connection has two ends, which learn at different times that it opened or broke; until an end knows, it goes on
 sending into the void and receiving what was under way. A blocked direction holds what is sent and delivers it late, in
@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sybline.replication.admission import Refusal, Standing
+from sybline.replication.transport import Link
 from tests.simulation.events import Events
 
 Frame = tuple[int, bytes]
 LATENCY_S = (0.0003, 0.003)
 DIAL_S = (0.02, 0.15)
+STAND_IN_S = (0.3, 0.8)  # the same for who dials only because the other side does not
 NOTICE_S = (0.0, 0.03)  # until an end sees that the other closed
 NOTICE_LATE_S = (0.3, 2.0)  # until a keep-alive tells that the other is gone
 IDLE_S = 1.5  # a direction blocked for so long breaks its connection
@@ -26,6 +29,18 @@ class End(Protocol):
 
     @property
     def is_up(self) -> bool: ...
+
+    @property
+    def address(self) -> str: ...
+
+    def link(self, peer: int) -> Link | None:
+        """Return how its process reaches a peer; None: it knows of none."""
+
+    def standing(self) -> Standing: ...
+
+    def judge(self, peer: Standing) -> Refusal | None: ...
+
+    def told(self, member: int, refusal: Refusal) -> None: ...
 
     def connected(self, peer: int) -> None: ...
 
@@ -62,6 +77,7 @@ class Network:
         self._blocked: dict[tuple[int, int], int] = {}  # (from, to) -> number of the block
         self._dialling: set[tuple[int, int]] = set()
         self._blocks = 0
+        self.finds_everybody = False  # else a machine is found at its present address only
         self.on_carry: Callable[[int, int, Frame], None] = lambda member, peer, frame: None
         self.frames = 0
         self.connections = 0
@@ -69,6 +85,10 @@ class Network:
     def join(self, member: int, end: End) -> None:
         """Add a member."""
         self._ends[member] = end
+
+    def leave(self, member: int) -> None:
+        """A machine is gone for good; its process has ended."""
+        del self._ends[member]
 
     def is_connected(self, member: int, peer: int) -> bool:
         """Return whether a member believes in a connection to a peer."""
@@ -104,24 +124,29 @@ class Network:
 
     # ------------------------------------------------------------------ opening and closing
 
-    def started(self, member: int) -> None:
-        """A member's process began: it is dialled and dials."""
+    def look_for_peers(self, member: int) -> None:
+        """A member's process began, or knows other peers than before: it dials, and closes what it wants no longer."""
         for peer in self._ends:
             if peer != member:
-                self._dial_soon(max(member, peer), min(member, peer))
+                self._dial_soon(member, peer)
+                self._dial_soon(peer, member)
 
     def _dial_soon(self, dialler: int, peer: int) -> None:
-        if (dialler, peer) in self._dialling:
+        """Dial after a while, again and again, for as long as the process wants this connection and has none."""
+        link = self._wanted(dialler, peer)
+        if link is None or (dialler, peer) in self._dialling:
             return
         self._dialling.add((dialler, peer))
-        self._events.after(self._rng.uniform(*DIAL_S), lambda: self._dial(dialler, peer))
+        delay_s = self._rng.uniform(*(DIAL_S if link.dials else STAND_IN_S))
+        self._events.after(delay_s, lambda: self._dial(dialler, peer))
 
     def _dial(self, dialler: int, peer: int) -> None:
         self._dialling.discard((dialler, peer))
-        if not self._ends[dialler].is_up or (dialler, peer) in self._links:
+        link = self._wanted(dialler, peer)
+        if link is None:
             return
         is_blocked = (dialler, peer) in self._blocked or (peer, dialler) in self._blocked
-        if is_blocked or not self._ends[peer].is_up:
+        if is_blocked or not self._is_found(link, peer) or not self._agree(dialler, peer):
             self._dial_soon(dialler, peer)
             return
         self.connections += 1
@@ -139,11 +164,36 @@ class Network:
 
         self._events.at(opens_s, opened)
 
+    def _wanted(self, dialler: int, peer: int) -> Link | None:
+        """Return how a process would dial; None: it has the connection, or wants none."""
+        ends = self._ends
+        if dialler not in ends or peer not in ends or (dialler, peer) in self._links:
+            return None
+        return ends[dialler].link(peer)
+
+    def _is_found(self, link: Link, peer: int) -> bool:
+        """Return whether the peer runs where the dialler looks for it."""
+        end = self._ends[peer]
+        return end.is_up and (self.finds_everybody or end.address in link.addresses)
+
+    def _agree(self, dialler: int, peer: int) -> bool:
+        """Let both sides of a new connection judge each other; who is refused is told."""
+        one, other = self._ends[dialler], self._ends[peer]
+        refusals = [
+            (one, peer, other.judge(one.standing())),
+            (other, dialler, one.judge(other.standing())),
+        ]
+        for refused, by, refusal in refusals:
+            if refusal is not None and refused.is_up:
+                refused.told(by, refusal)
+        return all(refusal is None for _, _, refusal in refusals)
+
     def _close_end(self, member: int, peer: int) -> None:
         """One end sees that its connection is gone."""
-        if self._links.pop((member, peer), None) is not None:
+        if self._links.pop((member, peer), None) is not None and member in self._ends:
             self._ends[member].disconnected(peer)
-            self._dial_soon(max(member, peer), min(member, peer))
+            self._dial_soon(member, peer)
+            self._dial_soon(peer, member)
 
     def _close_later(self, member: int, peer: int, delay_s: float) -> None:
         connection = self._links.get((member, peer))
@@ -153,6 +203,15 @@ class Network:
                 self._close_end(member, peer)
 
         self._events.after(delay_s, close)
+
+    def close(self, member: int, peer: int) -> None:
+        """A member's process closes its connection to a peer, which sees it soon."""
+        self._close_end(member, peer)
+        self._close_later(peer, member, self._rng.uniform(*NOTICE_S))
+
+    def peers_of(self, member: int) -> list[int]:
+        """Return whom a member believes to be connected to."""
+        return [peer for at, peer in self._links if at == member]
 
     def break_connection(self, member: int, peer: int) -> None:
         """A connection breaks; each end notices by itself, what is under way may still arrive."""

@@ -18,7 +18,7 @@ PROGRESS_S = 20.0
 REPORTED = (
     "acknowledged", "unknown", "refused", "reads", "elections", "transfers", "crashes", "power losses",
     "crashes in file operations", "stopped for the disk", "checkpoints", "installs", "cuts", "repeats",
-    "connections", "frames",
+    "changes made", "changes refused", "changes unknown", "disks thrown away", "disks lost", "connections", "frames",
 )  # fmt: skip
 Work = tuple[str, int, float | None]  # configuration, seed, seconds
 

@@ -6,9 +6,14 @@ Its clients propose at whichever member leads. As in the product, a write is ack
 import random
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from sybline import limits
+from sybline.errors import NotApplied, OutcomeUnknown
+from sybline.replication.configuration import Change, Configuration
 from sybline.replication.messages import decode
+from sybline.replication.state_dump import PAGE_NUMBERS, Page, SavedState
+from sybline.state_machine.live_bodies import LiveRuns
 from tests.simulation.history import History, Write
 from tests.simulation.host import Host
 from tests.simulation.violation import Violation
@@ -17,8 +22,11 @@ from tests.simulation.watched import WatchedNode
 TAG = struct.Struct("<I")
 _DUMP = struct.Struct("<I")
 LIVE_ENTRIES = 15  # of how many of its newest entries the state still needs the bodies
+STUCK_ENTRIES = 250  # among how many of the newest ones …
+STUCK_EACH = 9  # … it also needs some older bodies, one in so many
 BODY_BYTES = (0, 0, 8, 40, 300)
 READ_RATE = 0.4  # of what clients do
+PAGE_TAGS = 16
 
 
 class Tags:
@@ -28,24 +36,80 @@ class Tags:
         self._applied = applied
         self.tags: array[int] = array("I")
         self.indexes: array[int] = array("I")
+        self.saved: array[int] = array(PAGE_NUMBERS)  # pages that stay as they are
 
     def apply(self, index: int, _term: int, payload: bytes) -> None:
         self.tags.append(TAG.unpack_from(payload)[0])
         self.indexes.append(index)
         self._applied(index, payload[: TAG.size])
 
-    def dump(self) -> bytes:
-        return _DUMP.pack(len(self.tags)) + self.tags.tobytes() + self.indexes.tobytes()
+    def begin_dump(self, first_page: int) -> "TagsDump":
+        return TagsDump(self, first_page)
 
-    def restore(self, data: bytes) -> None:
-        (count,) = _DUMP.unpack_from(data)
-        middle = _DUMP.size + count * self.tags.itemsize
+    def restore(self, saved: SavedState) -> None:
+        (count,) = _DUMP.unpack_from(saved.root)
+        self.saved = array(PAGE_NUMBERS)
+        self.saved.frombytes(saved.root[_DUMP.size :])
         self.tags, self.indexes = array("I"), array("I")
-        self.tags.frombytes(data[_DUMP.size : middle])
-        self.indexes.frombytes(data[middle:])
+        for number in self.saved:
+            data = saved.page(number)
+            self.tags.frombytes(data[: len(data) // 2])
+            self.indexes.frombytes(data[len(data) // 2 :])
+        assert len(self.tags) == count
+        del self.saved[count // PAGE_TAGS if saved.is_kept else 0 :]
 
-    def oldest_live_index(self) -> int | None:
-        return self.indexes[-LIVE_ENTRIES:][0] if self.indexes else None
+    def live_bodies(self, start: int, end: int, runs_max: int) -> LiveRuns:
+        """Return the newest entries and some older ones, a message each."""
+        newest = self.indexes[-LIVE_ENTRIES:]
+        stuck = (
+            index for index in self.indexes[-STUCK_ENTRIES:-LIVE_ENTRIES] if not index % STUCK_EACH
+        )
+        positions = [index * limits.BATCH_MESSAGES_MAX for index in (*stuck, *newest)]
+        positions = [position for position in positions if start <= position < end]
+        if len(positions) > runs_max:
+            end = positions[runs_max]
+        positions = positions[:runs_max]
+        counts = array("I", [1] * len(positions))
+        return LiveRuns(array("Q", positions), counts, 100 * len(positions), end)
+
+    def thin(self, payload: bytes, _live: Iterable[tuple[int, int]]) -> bytes | None:
+        return payload
+
+
+class TagsDump:
+    """A dump of the tags, a page a slice; what was saved of full pages is only referred to."""
+
+    def __init__(self, state: Tags, first_page: int) -> None:
+        self._state = state
+        self._count = len(state.tags)
+        self.next_page = first_page
+        self._numbers = array(PAGE_NUMBERS, state.saved)
+        self._begun = len(self._numbers)
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self._numbers) * PAGE_TAGS >= self._count
+
+    def collect(self, _bytes_max: int) -> list[Page]:
+        if self.is_whole:
+            return []
+        start = len(self._numbers) * PAGE_TAGS
+        part = slice(start, min(start + PAGE_TAGS, self._count))
+        data = self._state.tags[part].tobytes() + self._state.indexes[part].tobytes()
+        number = self.next_page
+        self.next_page += 1
+        self._numbers.append(number)
+        return [Page(number, data)]
+
+    def root(self) -> bytes:
+        return _DUMP.pack(self._count) + self._numbers.tobytes()
+
+    def pages(self) -> "array[int]":
+        return self._numbers
+
+    def end(self, *, saved: bool) -> None:
+        if saved:
+            self._state.saved = self._numbers[: self._count // PAGE_TAGS]
 
 
 class TagClients:
@@ -85,6 +149,20 @@ class TagClients:
 
         self._node.propose(tag + body, refused)
 
+    def change_members(
+        self, change: Change, version: int, *, force: bool, done: Callable[[object], None]
+    ) -> None:
+        """Change the members if this one leads."""
+
+        def ended(configuration: Configuration | None) -> None:
+            done(configuration or OutcomeUnknown("it leads no more"))
+
+        try:
+            self._node.change_members(change, expected_version=version, force=force, done=ended)
+        except NotApplied as error:
+            done(error)
+        self._host.wake()
+
     def _state_applied(self, index: int, tag: bytes) -> None:
         self._history.applied(self._host.member, index, tag)
         write = self._writes.pop(tag, None)
@@ -109,11 +187,13 @@ class TagClients:
     def _check_restored(self) -> None:
         for index, tag in zip(self.state.indexes, self.state.tags, strict=True):
             self._history.applied(self._host.member, index, TAG.pack(tag))
+        self._host.check_bodies(self.state)
 
     def check_settled(self) -> None:
         known = self._history.in_order()
         assert [TAG.pack(tag) for tag in self.state.tags] == [tag for _, tag in known]
         assert list(self.state.indexes) == [index for index, _ in known]
+        self._host.check_bodies(self.state)
         for (
             tag
         ) in self._writes:  # cut off by another leader: nobody tells, the layer above has deadlines
@@ -149,3 +229,6 @@ class TagClients:
 
     def checkpointed(self, index: int) -> None:
         self._history.totals["checkpoints"] += 1
+
+    def membership_changed(self) -> None:
+        self._host.members_changed()

@@ -16,8 +16,9 @@ def leading_stage() -> tuple[Stage, Hasty]:
     """Return a stage on which member 1 leads, gathers, and has committed everything with all others."""
     stage = Stage()
     stage.lead(1, 2, 3)
-    for member in (*MEMBERS[1:], *MEMBERS[1:]):
-        stage.exchange(1, member)
+    for _ in range(3):  # the last round for the configuration of the formed cluster
+        for member in MEMBERS[1:]:
+            stage.exchange(1, member)
     node = stage.nodes[1]
     node._gather_s = GATHER_S
     return stage, node

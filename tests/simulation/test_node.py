@@ -2,6 +2,7 @@
 
 import pytest
 
+from sybline import limits
 from tests.simulation.disk import UNLIMITED
 from tests.simulation.schedules import Stage
 from tests.simulation.tags import TAG
@@ -42,3 +43,24 @@ def test_a_checkpoint_that_found_the_disk_full_waits_before_it_tries_again() -> 
     node.tick()
     assert stage.finish_background(1) == 1
     assert stage.journal(1).checkpoint_index == node.applied_index
+
+
+def test_a_large_entry_is_not_sent_again_before_it_can_have_arrived() -> None:
+    stage = Stage()
+    stage.lead(1, 2, 3)
+    stage.exchange(1, 2)
+    stage.exchange(1, 3)
+    size_bytes = 8 * limits.APPEND_BYTES_MAX
+    stage.nodes[1]._queue_command(bytes(size_bytes), lambda _result, _error: None)
+    stage.nodes[1].tick()
+    arrives_after_s = size_bytes / limits.LARGE_ENTRY_BYTES_PER_S
+
+    def copies_sent(after_s: float) -> int:
+        stage.clock.jumped_s += after_s
+        stage.nodes[1].tick()
+        return sum(len(body) >= size_bytes for _, body in stage._under_way[1, 2])
+
+    assert copies_sent(after_s=0.0) == 1
+    assert [copies_sent(after_s=arrives_after_s / 5) for _ in range(4)] == [1] * 4
+    assert copies_sent(after_s=arrives_after_s / 4) == 2
+    assert copies_sent(after_s=arrives_after_s / 2) == 2, "nor while it is probed for"

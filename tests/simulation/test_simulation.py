@@ -13,11 +13,11 @@ from tests.simulation.simulation import simulate
 
 pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS, TOGETHER = 18, 6  # of each configuration; runs in one test
+SEEDS, TOGETHER = 14, 7  # of each configuration; runs in one test
 REGRESSIONS = Path(__file__).parent / "regressions/seeds.txt"
 FINGERPRINTS = """
 from tests.simulation.simulation import simulate
-for name in ("everything", "product-state", "five-members"):
+for name in ("everything", "product-state", "membership"):
     outcome = simulate(name, 7)
     print(name, outcome.fingerprint, sorted(outcome.totals.items()))
 """

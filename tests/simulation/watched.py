@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sybline.replication.journal import Entry, Installation, Journal
+from sybline.replication.journal import Entry, Installation, Journal, SyncBatch
 from sybline.replication.node import RaftNode
 from sybline.replication.quirks import LEADER
 from tests.simulation.checker import Checker
@@ -23,10 +23,17 @@ class WatchedJournal(Journal):
         checker.started(member, self)
 
     def append(self, entries: Sequence[Entry]) -> None:
-        term_before = self.term(self.last)
+        term_before, last = self.term(self.last), self.last
         super().append(entries)
         if self.checker is not None:
             self.checker.appended(self.member, entries, term_before)
+            self.checker.step("appended", self.member, last, self.last)
+
+    def end_sync(self, batch: SyncBatch) -> None:
+        durable = self.durable
+        super().end_sync(batch)
+        if self.checker is not None:
+            self.checker.step("synced", self.member, durable, self.durable)
 
     def truncate_from(self, index: int) -> None:
         if self.checker is not None and index <= self.last:
@@ -37,6 +44,8 @@ class WatchedJournal(Journal):
     def _adopt(self, installation: Installation, verified: Any) -> bool:
         switched = super()._adopt(installation, verified)
         if self.checker is not None:
+            if switched:
+                self.checker.holds_now(self.member, self)
             self.checker.still_committed()
         return switched
 
@@ -60,7 +69,9 @@ class WatchedNode(RaftNode):
     def _set_commit(self, index: int) -> None:
         if not self._replacing:
             leads = self.role_number == LEADER
-            self._checker.commits(self.member, self.commit_index, index, self._journal, leads=leads)
+            before = self.commit_index
+            self._checker.commits(self.member, before, index, self._journal, leads=leads)
+            self._checker.step("committed", self.member, before, index)
         super()._set_commit(index)
 
     def _set_applied(self, index: int) -> None:
