@@ -5,6 +5,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
+from tests.chaos.power import Power
 from tests.support.cluster import Cluster
 from tests.support.load import Load
 from tests.support.waiting import wait_for
@@ -35,6 +36,8 @@ class Plan:
 QUICK = Plan(
     kills=3, pauses=1, kills_of_all=1, partitions=1, pause_s=(2.0, 3.0), partition_s=(3.0, 4.0)
 )
+POWER = Plan(kills=30, pauses=0, kills_of_all=30, partitions=0)
+POWER_QUICK = Plan(kills=1, pauses=0, kills_of_all=2, partitions=0)
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Chaos:
     load: Load
     plan: Plan
     rng: random.Random
+    power: Power | None = None  # then who is killed loses it
     rounds: list[Round] = field(default_factory=list)
     leader_changes: int = 0
 
@@ -99,6 +103,7 @@ class Chaos:
         each.subject = self._name(member, leader)
         each.began = time.monotonic()
         await asyncio.to_thread(self.cluster[member].kill)
+        each.subject += await self._cut_power([member])
         await self._pass_time(self.rng.uniform(0.3, 2.5))
         await self.cluster.restart(member, deadline_s=RECOVERY_S)
 
@@ -122,6 +127,7 @@ class Chaos:
         each.subject = f"(restart order {order}, the last {slow_s:.1f} s late)"
         each.began = time.monotonic()
         await asyncio.to_thread(self.cluster.kill_all)
+        each.subject += await self._cut_power(order)
         for member in order[:-1]:
             self.cluster[member].start()
         await self._pass_time(slow_s)
@@ -147,6 +153,9 @@ class Chaos:
         await self._pass_time(seconds)
         network.heal()
         await self.cluster.wait_serving(deadline_s=RECOVERY_S)
+
+    async def _cut_power(self, killed: list[int]) -> str:
+        return "" if self.power is None else await asyncio.to_thread(self.power.cut, killed)
 
     async def _pass_time(self, seconds: float) -> None:
         """Let the fault last; this is the one place where time itself is what is waited for."""

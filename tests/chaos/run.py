@@ -5,15 +5,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.power import Power
 from tests.chaos.rounds import KILL, PARTITION, Chaos, Plan
 from tests.support.checker import Report, check
 from tests.support.cluster import Cluster
+from tests.support.digests import digests_of
 from tests.support.load import Load, LoadSettings, running_load
-from tests.support.waiting import WaitTimedOut, wait_until
+from tests.support.waiting import WaitTimedOut
 
 LEASE_S = 5.0
 CONFIRMED_PER_ROUND_MIN = 50
 FAILOVER_S_MAX = 1.0
+# With power losses: checkpoints and new segments happen all the time, not once in a run.
+POWER_SETTINGS = {"SNAPSHOT_THRESHOLD": "500"}
+POWER_BODY_BYTES = 12_000
 
 
 @dataclass
@@ -32,6 +37,10 @@ class Outcome:
     def summary(self) -> str:
         """Return the figures of the run."""
         lines = [str(self.report), f"leader changes {self.chaos.leader_changes}"]
+        if (power := self.chaos.power) is not None:
+            lines.append(
+                f"power losses took writes of {power.lost_writes} files, {power.lost_names} names"
+            )
         for title, fault in (("killed leader", KILL), ("partitioned leader", PARTITION)):
             gaps = sorted(r.gap_s for r in self.chaos.rounds if r.fault == fault and r.was_leader)
             if gaps:
@@ -46,15 +55,22 @@ class Outcome:
         return "\n".join(lines)
 
 
-async def run_chaos(directory: Path, plan: Plan, seed: int) -> Outcome:
-    """Run the plan on three new members in `directory`, print each round, and judge."""
+async def run_chaos(directory: Path, plan: Plan, seed: int, *, power: bool = False) -> Outcome:
+    """Run the plan on three new members in `directory`, print each round, and judge.
+
+    `power`: whoever is killed loses what it had not synced.
+    """
     rng = random.Random(seed)
-    settings = {"NODE_TTL": f"{LEASE_S:g}"}
+    settings = {"NODE_TTL": f"{LEASE_S:g}", **(POWER_SETTINGS if power else {})}
     with Cluster(directory, settings=settings) as cluster:
+        disks = Power(cluster, rng) if power else None
         await cluster.start_and_wait()
-        load = Load(cluster.addresses, LoadSettings(lease_s=LEASE_S), seed=seed)
+        body_bytes = POWER_BODY_BYTES if power else LoadSettings.body_bytes
+        load = Load(
+            cluster.addresses, LoadSettings(lease_s=LEASE_S, body_bytes=body_bytes), seed=seed
+        )
         async with running_load(load):
-            chaos = Chaos(cluster, load, plan, rng)
+            chaos = Chaos(cluster, load, plan, rng, disks)
             try:
                 await _run_rounds(chaos, plan.faults(rng))
             except (WaitTimedOut, AssertionError):
@@ -63,7 +79,7 @@ async def run_chaos(directory: Path, plan: Plan, seed: int) -> Outcome:
             await load.stop_publishing()
             await load.stop()
             drained = await load.drain(deadline_s=120.0)
-        digests = await _digests(cluster)
+        digests = await digests_of(cluster)
     report = check(load.history, drained=drained, lease_s=LEASE_S, digests=digests)
     return Outcome(report, chaos, _missing_activity(report, chaos))
 
@@ -85,26 +101,6 @@ async def _move_behind_proxies(cluster: Cluster) -> None:
     print(f"all members moved behind proxies in {time.monotonic() - began:.1f} s", flush=True)
 
 
-async def _digests(cluster: Cluster) -> dict[int, str]:
-    """Return each member's message counts once all have applied the same index."""
-
-    async def same_index() -> dict[int, str] | None:
-        pages = {member: await cluster.metrics(member) for member in cluster.members}
-        applied = {page.get("sybline_raft_applied_index") for page in pages.values()}
-        if len(applied) != 1 or None in applied:
-            return None
-        return {member: _counts(page) for member, page in pages.items()}
-
-    return await wait_until(
-        same_index, what="members at the same index", deadline_s=30.0, poll_s=0.2
-    )
-
-
-def _counts(page: dict[str, float]) -> str:
-    names = ("sybline_queue_messages", "sybline_queue_bytes", "sybline_sessions")
-    return " ".join(f"{k}={v:g}" for k, v in sorted(page.items()) if k.startswith(names))
-
-
 def _missing_activity(report: Report, chaos: Chaos) -> list[str]:
     rounds = len(chaos.rounds)
     leaders_killed = sum(1 for r in chaos.rounds if r.fault == KILL and r.was_leader)
@@ -119,6 +115,8 @@ def _missing_activity(report: Report, chaos: Chaos) -> list[str]:
         for name, least in wanted.items()
         if report.counts[name] < least
     ]
+    if chaos.power is not None and not (chaos.power.lost_writes and chaos.power.lost_names):
+        missing.append("no power loss took anything")
     if chaos.leader_changes < leaders_killed:
         missing.append(f"leader changes {chaos.leader_changes} < {leaders_killed}")
     return missing

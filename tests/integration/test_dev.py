@@ -1,15 +1,19 @@
 """`sybline dev`: deaths are reported, every end is clean, nothing stays behind, and the show works twice."""
 
+import http.client
 import json
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.channels import Trust
+from tests.support.client import Client
 from tests.support.cluster import SYBLINE
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
@@ -169,3 +173,25 @@ async def test_the_show_loses_nothing_and_finds_its_message_in_the_next_run(
         assert "delivered all 6, settled; nothing is lost" in running.out
         running.process.send_signal(signal.SIGTERM)
         assert await running.wait_end() == 0
+
+
+async def test_with_tls_the_show_runs_and_nothing_is_answered_in_plain_text(
+    dev: Callable[..., Dev], tmp_path: Path
+) -> None:
+    running = dev("--members=3", "--tls", "--demo", "--output=json")
+    members = await running.members()
+    assert "delivered all 6, settled; nothing is lost" in running.err
+    ca = Path(json.loads(running.out)["ca"])
+    assert ca == tmp_path / "data" / "tls" / "ca-cert.pem"
+    url = f"{members[2]['http']}/livez"
+    trust = Trust(ca.read_bytes())
+    with urllib.request.urlopen(f"https://{url}", timeout=5, context=trust.http_context) as answer:
+        assert answer.status == 200
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urllib.request.urlopen(f"http://{url}", timeout=5)
+    async with Client(members[2]["grpc"], trust=trust) as client:
+        await client.is_leader()
+    keys = list((tmp_path / "data" / "tls").rglob("*key.pem"))
+    assert {path.stat().st_mode & 0o777 for path in keys} == {0o600}
+    running.process.send_signal(signal.SIGTERM)
+    assert await running.wait_end() == 0
