@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sybline.v1 import mq_pb2
 from tests.bench.calls import Metadata, RawCalls, Timed, closed_loop, percentile
 from tests.bench.echo import EchoServer, measure_fdatasync_s
+from tests.bench.report import Report, Say
 from tests.support.client import Client, logged_in
 from tests.support.cluster import Cluster
 from tests.support.load import Load, LoadSettings, running_load
@@ -22,11 +22,10 @@ QUEUE_SIZE = 2_000_000_000
 # From shared measurements of other brokers on such a machine; measure again before claiming a ratio.
 BEST_PEER_ASYNC_1K = 27_987
 BEST_PEER_CONSUME = 20_800
-Say = Callable[[str], None]
 
 
 @dataclass
-class Bench:
+class Bench(Report):
     """What every section needs."""
 
     cluster: Cluster
@@ -49,15 +48,6 @@ class Bench:
         client = Client(address or self.leader, timeout_s=30.0)
         client.metadata = self.metadata
         return client
-
-    def table(self, *columns: str) -> None:
-        """Begin a table."""
-        self.say("| " + " | ".join(columns) + " |")
-        self.say("| " + " | ".join("---" for _ in columns) + " |")
-
-    def row(self, *cells: object) -> None:
-        """Write a row."""
-        self.say("| " + " | ".join(str(cell) for cell in cells) + " |")
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the members used so far."""
