@@ -1,0 +1,217 @@
+"""Talking to members: who belongs to the cluster, may it be stopped, and the changes of membership.
+
+Owns sessions and connections. Every call has a deadline; what cannot be found out is an error, never a guess.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from sybline.v1 import admin_pb2, admin_pb2_grpc, mq_pb2, mq_pb2_grpc
+from sybline_operator import limits
+from sybline_operator.observation import MemberSeen, MembershipSeen, StopVerdict
+
+_Answer = TypeVar("_Answer")
+
+
+class AdminError(Exception):
+    """A call was refused or not answered."""
+
+    def __init__(self, call: str, error: grpc.RpcError) -> None:
+        self.code: grpc.StatusCode = error.code()
+        super().__init__(f"{call}: {self.code.name}: {error.details()}")
+
+
+class BrokerAdmin(Protocol):
+    """What the operator asks of a cluster."""
+
+    def membership(self) -> MembershipSeen | None:
+        """Return the leader's confirmed view; None: no leader answers."""
+
+    def identify(self, address: str) -> int | None:
+        """Return the id of the disk behind a peer address; None: nobody answers there."""
+
+    def may_stop(self, member: int) -> StopVerdict: ...
+
+    def add(self, address: str, name: str, expected_version: int) -> None: ...
+
+    def promote(self, member: int, expected_version: int) -> None: ...
+
+    def remove(self, member: int, expected_version: int) -> None: ...
+
+    def hand_over(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The first administrator of the cluster."""
+
+    username: str
+    password: str
+
+
+class GrpcAdmin:
+    """BrokerAdmin over sybline.v1: the first member that answers serves, for any member serves every call."""
+
+    def __init__(self, targets: Sequence[str], credentials: Credentials) -> None:
+        """`targets`: "host:port" of members, those that serve first."""
+        self._targets = targets
+        self._credentials = credentials
+        self._channel: grpc.Channel | None = None
+        self._metadata: tuple[tuple[str, str], ...] = ()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    # --- reads ---
+    def membership(self) -> MembershipSeen | None:
+        """Return the leader's confirmed view; None: no leader answers."""
+        try:
+            answer = self._call("ListMembers", admin_pb2.ListMembersRequest())
+        except AdminError:
+            return None
+        seen = answer.membership
+        return _membership(seen) if seen.confirmed else None
+
+    def identify(self, address: str) -> int | None:
+        """Return the id of the disk behind a peer address; None: nobody answers there."""
+        try:
+            answer = self._call("IdentifyMember", admin_pb2.IdentifyMemberRequest(address=address))
+        except AdminError:
+            return None
+        return int(answer.id)
+
+    def may_stop(self, member: int) -> StopVerdict:
+        """Return the verdict on stopping a member; a refused call is a no."""
+        try:
+            answer = self._call("MayStop", admin_pb2.MayStopRequest(id=member))
+        except AdminError as error:
+            return StopVerdict(allowed=False, reason="NO_ANSWER", text=str(error))
+        reason = admin_pb2.StopReason.Name(answer.reason).removeprefix("STOP_REASON_")
+        return StopVerdict(answer.allowed, reason, answer.text)
+
+    # --- changes ---
+    def add(self, address: str, name: str, expected_version: int) -> None:
+        """Add the member at an address as a learner; raises AdminError."""
+        self._call(
+            "AddMember",
+            admin_pb2.AddMemberRequest(
+                address=address, name=name, expected_version=expected_version
+            ),
+        )
+
+    def promote(self, member: int, expected_version: int) -> None:
+        """Make a learner a voter; raises AdminError."""
+        self._call(
+            "PromoteMember",
+            admin_pb2.PromoteMemberRequest(id=member, expected_version=expected_version),
+        )
+
+    def remove(self, member: int, expected_version: int) -> None:
+        """Take a member out, never by force; raises AdminError."""
+        self._call(
+            "RemoveMember",
+            admin_pb2.RemoveMemberRequest(id=member, expected_version=expected_version),
+        )
+
+    def hand_over(self) -> None:
+        """Let another member lead; raises AdminError."""
+        self._call(
+            "TransferLeadership",
+            admin_pb2.TransferLeadershipRequest(),
+            timeout_s=limits.TRANSFER_TIMEOUT_S,
+        )
+
+    # --- calls ---
+    def _call(self, method: str, request: Any, *, timeout_s: float = limits.ADMIN_TIMEOUT_S) -> Any:
+        if self._channel is None:
+            self._channel = self._connect()
+        stub = admin_pb2_grpc.AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        call: Callable[..., Any] = getattr(stub, method)
+        return _answer(method, lambda: call(request, timeout=timeout_s, metadata=self._metadata))
+
+    def _connect(self) -> grpc.Channel:
+        """Log in at the first member that lets us.
+
+        Raises:
+            AdminError: none does.
+        """
+        last: AdminError | None = None
+        for target in self._targets:
+            channel = grpc.insecure_channel(target)
+            try:
+                self._log_in(channel)
+            except AdminError as error:
+                channel.close()
+                last = error
+            else:
+                return channel
+        if last is None:
+            raise AdminError("connect", _NoTarget())
+        raise last
+
+    def _log_in(self, channel: grpc.Channel) -> None:
+        stub = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
+        credentials = self._credentials
+        token: list[tuple[str, str]] = []
+
+        def call() -> Any:
+            request = mq_pb2.Credentials(
+                username=credentials.username, password=credentials.password
+            )
+            answer, under_way = stub.Login.with_call(request, timeout=limits.CONNECT_TIMEOUT_S)
+            token.extend(under_way.initial_metadata())
+            return answer
+
+        _answer("Login", call)
+        self._metadata = (
+            ("username", credentials.username),
+            ("syb-token", next(value for key, value in token if key == "syb-token")),
+        )
+
+
+class _NoTarget(grpc.RpcError):
+    """There is no pod to talk to."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "no pod has an address"
+
+
+def _answer(method: str, call: Callable[[], _Answer]) -> _Answer:
+    try:
+        return call()
+    except grpc.RpcError as error:
+        raise AdminError(method, error) from error
+
+
+def _membership(seen: Any) -> MembershipSeen:
+    return MembershipSeen(
+        version=seen.configuration.version,
+        cluster_uid=seen.configuration.cluster_uid,
+        committed=seen.committed,
+        term=seen.term,
+        members=tuple(
+            MemberSeen(
+                id=view.member.id,
+                name=view.member.name,
+                address=view.member.address,
+                voter=view.member.role == admin_pb2.MEMBER_ROLE_VOTER,
+                leads=view.leads,
+                connected=view.connected or view.leads,
+                healthy=view.healthy,
+                caught_up=view.caught_up,
+                lag_entries=view.lag_entries if view.HasField("lag_entries") else None,
+            )
+            for view in seen.members
+        ),
+    )

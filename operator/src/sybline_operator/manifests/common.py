@@ -1,0 +1,61 @@
+"""What the builders share. Pure: an object is the operator's full intent, sent whole each time (server-side apply)."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sybline_operator.names import GROUP, KIND, VERSION, Names
+from sybline_operator.resource.spec import ClusterSpec
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The SyblineCluster that children belong to."""
+
+    name: str
+    uid: str
+
+    def reference(self) -> Json:
+        """Return the owner reference: children go when the resource goes, without the operator."""
+        return {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What every builder builds from."""
+
+    spec: ClusterSpec
+    names: Names
+    owner: Owner
+    default_image: str
+
+    @property
+    def image(self) -> str:
+        return self.spec.image or self.default_image
+
+
+def metadata(wanted: Wanted, name: str, *, annotations: dict[str, str] | None = None) -> Json:
+    """Return the metadata of a child."""
+    return {
+        "name": name,
+        "namespace": wanted.names.namespace,
+        "labels": wanted.names.labels,
+        "ownerReferences": [wanted.owner.reference()],
+        **({"annotations": annotations} if annotations else {}),
+    }
+
+
+def digest(value: Any) -> str:
+    """Return a short hash of a JSON value, equal for equal values."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

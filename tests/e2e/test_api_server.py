@@ -1,0 +1,179 @@
+"""The operator against a real API server: what the schema refuses, what is written, and that rest is quiet.
+
+Needs KUBECONFIG (`make e2e` sets it). Members are not asked: no pod of these clusters ever runs.
+"""
+
+import secrets
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import pytest
+from kubernetes import client, config, dynamic
+
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
+from sybline_operator.names import GROUP, KIND, VERSION, Names
+from sybline_operator.reconcile import Context, reconcile
+from tests.e2e.kube import run, wait_for
+
+pytestmark = pytest.mark.kubernetes
+Json = dict[str, Any]
+IMAGE = "nowhere/sybline:none"
+NOW = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def api() -> KubernetesApi:
+    """A connection, with the resource definition in place."""
+    crd = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
+    run(["kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-"], text=crd)
+    run(
+        [
+            "kubectl",
+            "wait",
+            "--for=condition=Established",
+            "crd/syblineclusters.sybline.io",
+            "--timeout=30s",
+        ]
+    )
+    config.load_kube_config()
+    return KubernetesApi(dynamic.DynamicClient(client.ApiClient()))
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    """The names of a cluster in a namespace of its own."""
+    namespace = f"sybline-{secrets.token_hex(4)}"
+    run(["kubectl", "create", "namespace", namespace])
+    try:
+        yield Names(namespace, "orders")
+    finally:
+        run(["kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found"])
+
+
+def cluster(names: Names, **spec: Any) -> Json:
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "metadata": {"name": names.cluster, "namespace": names.namespace},
+        "spec": spec,
+    }
+
+
+def look(api: KubernetesApi, names: Names) -> float:
+    return reconcile(Context(api, IMAGE, now=lambda: NOW), names.namespace, names.cluster)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"replicas": 2}, "even number of members"),
+        ({"replicas": 0}, "greater than or equal to 1"),
+        ({"service": {"type": "ExternalName"}}, "Unsupported value"),
+    ],
+)
+def test_the_api_server_refuses_what_can_be_known_to_be_wrong(
+    api: KubernetesApi, names: Names, spec: Json, words: str
+) -> None:
+    with pytest.raises(ApiError, match=words):
+        api.apply(cluster(names, **spec))
+
+
+def test_storage_never_shrinks(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, storage={"size": "2Gi"}))
+    with pytest.raises(ApiError, match="never shrinks"):
+        api.apply(cluster(names, storage={"size": "1Gi"}))
+    api.apply(cluster(names, storage={"size": "3Gi"}))
+
+
+def test_a_new_cluster_gets_its_children_and_one_permission_to_be_founded(
+    api: KubernetesApi, names: Names
+) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    for _ in range(3):
+        look(api, names)
+    workload = api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    assert workload is not None
+    assert workload["spec"]["replicas"] == 3
+    for kind in ("ConfigMap", "Secret", "Service"):
+        found = api.list("v1", kind, names.namespace, names.selector)
+        assert found, kind
+    seed = api.get("v1", "ConfigMap", names.namespace, names.seed_config_map)
+    assert seed is not None
+    assert seed["data"] == {"member": names.pod(0)}
+
+
+def test_at_rest_nothing_is_written(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    before = api.writes
+    for _ in range(5):
+        look(api, names)
+    assert api.writes == before
+
+
+def settled(api: KubernetesApi, names: Names) -> None:
+    """Look until a look writes nothing."""
+
+    def is_quiet() -> bool:
+        before = api.writes
+        look(api, names)
+        return api.writes == before
+
+    wait_for("a look that writes nothing", is_quiet, deadline_s=30.0)
+
+
+def test_drift_in_children_is_repaired(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    run(
+        [
+            "kubectl", "-n", names.namespace, "patch", "service", names.peer_service,
+            "--type=merge", "-p", '{"spec":{"publishNotReadyAddresses":false}}',
+        ]
+    )  # fmt: skip
+    look(api, names)
+    service = api.get("v1", "Service", names.namespace, names.peer_service)
+    assert service is not None
+    assert service["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_generated_passwords_are_never_generated_again(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    look(api, names)
+    first = api.get("v1", "Secret", names.namespace, names.admin_secret)
+    for _ in range(3):
+        look(api, names)
+    again = api.get("v1", "Secret", names.namespace, names.admin_secret)
+    assert first is not None
+    assert again is not None
+    assert first["data"] == again["data"]
+
+
+def test_a_spec_that_the_operator_refuses_is_said_in_a_condition_and_changes_nothing(
+    api: KubernetesApi, names: Names
+) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    api.apply(cluster(names, image=IMAGE, config={"member": {"id": 9}}))
+    look(api, names)
+    body = api.get(f"{GROUP}/{VERSION}", KIND, names.namespace, names.cluster)
+    assert body is not None
+    found = {c["type"]: c for c in body["status"]["conditions"]}
+    assert found["SpecValid"]["status"] == "False"
+    assert "spec.config.member" in found["SpecValid"]["message"]
+
+
+def test_a_paused_cluster_is_left_alone(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE, paused=True))
+    look(api, names)
+    assert api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set) is None
+    assert api.get("v1", "ConfigMap", names.namespace, names.config_map) is None
+
+
+def test_deleting_the_namespace_never_hangs_without_an_operator(
+    api: KubernetesApi, names: Names
+) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    look(api, names)
+    run(["kubectl", "delete", "namespace", names.namespace, "--timeout=60s"])
