@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.synced-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 WORKERS ?= 2
 
-.PHONY: help sync run test check fmt lint types imports proto proto-check lock unit integration sim mutations chaos bench image clean
+.PHONY: help sync run test check fmt lint types imports proto proto-check lock unit integration sim mutations chaos chaos-members power bench e2e image operator-image clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,7 +57,7 @@ lock:  ## resolve the requirements again (needs uv)
 	  --group build -o requirements/build.txt
 
 unit: sync  ## tests without processes: unit, property, replay, simulation
-	$(BIN)/pytest -n $(WORKERS) -m "not integration" --durations=10
+	$(BIN)/pytest -n $(WORKERS) -m "not integration and not kubernetes" --durations=10
 
 integration: sync  ## tests with real processes on loopback
 	$(BIN)/pytest -m integration --durations=10
@@ -72,11 +72,25 @@ mutations: sync  ## switch off each safety rule and see that the simulator finds
 chaos: sync  ## real processes under SIGKILL, SIGSTOP and partitions, with the checker
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
+chaos-members: sync  ## members come and go by the operator's commands while others are killed, with the checker
+	$(BIN)/python -m tests.chaos.membership $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+power: sync  ## as chaos, and whoever is killed loses what it had not synced; every second time all members
+	$(BIN)/python -m tests.chaos --power-loss $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 bench: sync  ## throughput, latency, failover and memory beside raw limits of the same run
 	$(BIN)/python -m tests.bench
 
+e2e: sync  ## on a real Kubernetes cluster (KUBECONFIG, images loaded): API tests, then a life under load; LONG=1: all of it
+	$(BIN)/pytest -m kubernetes --durations=5
+	$(BIN)/python -m tests.e2e --image $(or $(IMAGE),sybline:dev) --operator-image $(or $(OPERATOR_IMAGE),sybline-operator:dev) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long)
+
 image:  ## build the broker's image (needs a Docker engine)
 	docker build -f broker/Dockerfile -t sybline:dev .
+
+operator-image:  ## build the operator's image (needs a Docker engine)
+	docker build -f operator/Dockerfile -t sybline-operator:dev .
 
 clean:  ## remove what the targets made, data of `make run` included
 	rm -rf .venv dev_data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
