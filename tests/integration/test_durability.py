@@ -185,7 +185,10 @@ async def test_sigterm_drains_without_a_failed_call(cluster: Cluster, client: Cl
 async def test_reg_r5b_and_w10_a_leader_with_a_minority_confirms_nothing(
     own_cluster: Callable[..., Cluster],
 ) -> None:
-    cluster = own_cluster(with_proxies=True)
+    cluster = own_cluster()
+    await cluster.start_and_wait()
+    cluster.kill_all()
+    cluster.route_through_proxies()
     assert cluster.network is not None
     old = await cluster.start_and_wait()
     others = set(cluster.members) - {old}

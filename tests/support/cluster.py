@@ -171,7 +171,6 @@ class Cluster:
         *,
         members: int = 3,
         settings: dict[str, str] | None = None,
-        with_proxies: bool = False,
         trust: Trust | None = None,
     ) -> None:
         """`settings`: environment names and values for all members, over the defaults here.
@@ -189,8 +188,6 @@ class Cluster:
         }
         self._numbers = members  # given out
         self._connect()
-        if with_proxies:
-            self.route_through_proxies()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -286,7 +283,14 @@ class Cluster:
         return self.members.pop(member)
 
     def route_through_proxies(self) -> None:
-        """Let members reach each other through proxies from their next start on."""
+        """Let members that have served, and are stopped, reach each other through proxies from their next start on.
+
+        They listen elsewhere from then on: at the addresses that the cluster has agreed on there is nobody, so there is
+        no way around the proxies.
+        """
+        for member in self.members.values():
+            member.peer_port = free_port()
+            member.environment["RAFT_PORT"] = str(member.peer_port)
         self.network = PeerNetwork({m: each.peer_port for m, each in self.members.items()})
         self._connect()
 
