@@ -230,7 +230,9 @@ class Simulation:
         nodes = [host.running()[0] for host in hosts]
         leaders = [node for node in nodes if node.quorum_confirmed]
         if not leaders or any(node.leader != leaders[0].member for node in nodes):
-            return False  # who follows nobody, its connection being broken, is about to ask for votes
+            return (
+                False  # who follows nobody, its connection being broken, is about to ask for votes
+            )
         last = self.checker.last_committed
         if any((node.applied_index, node.commit_index) != (last, last) for node in nodes):
             return False
