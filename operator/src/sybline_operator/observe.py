@@ -51,7 +51,11 @@ def observe(
         workload=_workload(workload),
         pods=pods,
         membership=membership,
-        identities={} if admin is None or membership is None else _identities(admin, names, pods),
+        identities=(
+            {}
+            if admin is None or membership is None
+            else _identities(admin, names, membership, pods)
+        ),
         verdicts={} if admin is None or membership is None else _verdicts(admin, membership),
         claims={claim["metadata"]["name"]: _size(claim) for claim in claims},
         has_seed=seed is not None,
@@ -128,11 +132,16 @@ def _credentials(secret: Json | None) -> Credentials | None:
     return Credentials(values["username"], values["password"])
 
 
-def _identities(admin: BrokerAdmin, names: Names, pods: tuple[PodSeen, ...]) -> dict[str, int]:
+def _identities(
+    admin: BrokerAdmin, names: Names, membership: MembershipSeen, pods: tuple[PodSeen, ...]
+) -> dict[str, int]:
+    """Return whose disks the pods have, where it is not plain: a member that is connected has proved its own."""
     found = {
         pod.name: admin.identify(names.peer_address(pod.name))
         for pod in pods
-        if pod.running and not pod.terminating
+        if pod.running
+        and not pod.terminating
+        and not any(member.connected for member in membership.named(pod.name))
     }
     return {name: identity for name, identity in found.items() if identity is not None}
 
