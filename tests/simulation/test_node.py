@@ -1,5 +1,7 @@
 """Single decisions of a node that no invariant of the simulator can judge."""
 
+from dataclasses import replace
+
 import pytest
 
 from sybline import limits
@@ -43,6 +45,28 @@ def test_a_checkpoint_that_found_the_disk_full_waits_before_it_tries_again() -> 
     node.tick()
     assert stage.finish_background(1) == 1
     assert stage.journal(1).checkpoint_index == node.applied_index
+
+
+def test_a_checkpoint_is_due_after_much_work_for_a_restart_does_it_again() -> None:
+    stage = Stage()
+    stage.lead(1, 2, 3)
+    node = stage.nodes[1]
+    node._checkpoint = replace(node._checkpoint, work_s=0.2)
+    apply = node._state.apply
+
+    def slow(index: int, term: int, payload: bytes) -> None:
+        stage.clock.jumped_s += 0.06
+        apply(index, term, payload)
+
+    node._state.apply = slow  # type: ignore[method-assign]
+    due_after = []
+    for _ in range(10):
+        stage.propose(1, 1)
+        stage.exchange(1, 2)
+        stage.exchange(1, 3)
+        due_after.append(stage.finish_background(1) > 0)
+    assert due_after.index(True) in (3, 4)
+    assert any(due_after[5:]), "the next one after as much work again"
 
 
 def test_a_large_entry_is_not_sent_again_before_it_can_have_arrived() -> None:

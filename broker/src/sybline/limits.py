@@ -117,6 +117,7 @@ INSTALL_RETRY_S: Final = 5.0  # a member without room for an image asks for one 
 INSTALL_SPARE_BYTES: Final = 1 * MIB  # of disk beside an image, for the files that name it
 CHECKPOINT_ENTRIES_DEFAULT: Final = 100_000  # SNAPSHOT_THRESHOLD
 CHECKPOINT_LOG_BYTES: Final = 256 * MIB  # or this much log, whichever comes first
+CHECKPOINT_WORK_S: Final = 5.0  # or so long applying them: a restart applies them again
 CHECKPOINT_SLICE_BYTES: Final = 512 * KIB  # collected on the loop between two of its writes
 LOG_MARGIN_ENTRIES: Final = 10_000  # kept before a checkpoint, so a short absence needs no image
 LOG_MARGIN_BYTES: Final = 128 * MIB  # or this much log, whichever is less

@@ -83,10 +83,11 @@ class PeerProgress:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDistance:
-    """When to write a checkpoint: after so many entries, or so many bytes of them."""
+    """When to write a checkpoint: after so many entries, so many bytes of them, or so long applying them."""
 
     entries: int = limits.CHECKPOINT_ENTRIES_DEFAULT
     log_bytes: int = limits.CHECKPOINT_LOG_BYTES
+    work_s: float = limits.CHECKPOINT_WORK_S
 
 
 class RaftNode(Changing):
@@ -117,6 +118,7 @@ class RaftNode(Changing):
         self._checkpoint = checkpoint or CheckpointDistance()
         self._checkpoint_job: CheckpointJob | None = None
         self._bytes_since_checkpoint = 0
+        self._work_since_checkpoint_s = 0.0
         self._gather_s = gather_s
         self._gathers_until_s = -math.inf
         self._queued = 0  # proposals that wait to be taken
@@ -301,7 +303,7 @@ class RaftNode(Changing):
         last = min(self.commit_index, self.applied_index + APPLY_ENTRIES_PER_TICK)
         if self.applied_index >= last:
             return
-        applied_bytes = 0
+        applied_bytes, began_s = 0, self._now_s()
         for index in range(self.applied_index + 1, last + 1):
             entry = self._journal.entry(index)
             self._set_applied(index)  # first: an entry is never applied twice (S14)
@@ -311,10 +313,11 @@ class RaftNode(Changing):
             if applied_bytes >= APPLY_BYTES_PER_TICK:
                 break
         self._bytes_since_checkpoint += applied_bytes
+        self._work_since_checkpoint_s += self._now_s() - began_s
         self._listener.applied(self.applied_index)
 
     def _installed(self) -> None:
-        self._bytes_since_checkpoint = 0
+        self._bytes_since_checkpoint, self._work_since_checkpoint_s = 0, 0.0
         self._upkeep.reset()
         self._listener.installed()
 
@@ -351,6 +354,7 @@ class RaftNode(Changing):
         if (
             index - journal.checkpoint_index < self._checkpoint.entries
             and self._bytes_since_checkpoint < self._checkpoint.log_bytes
+            and self._work_since_checkpoint_s < self._checkpoint.work_s
             and not self._upkeep.wants_checkpoint
         ):
             return
@@ -360,7 +364,7 @@ class RaftNode(Changing):
             self._begin_checkpoint(index)
 
     def _begin_checkpoint(self, index: int) -> None:
-        self._bytes_since_checkpoint = 0
+        self._bytes_since_checkpoint, self._work_since_checkpoint_s = 0, 0.0
         dump = self._state.begin_dump(self._journal.checkpoints.next_page)
         job = self._checkpoint_job = self._journal.begin_checkpoint(
             index, dump, live=self._has_live, configuration=self._configuration_at(index)
