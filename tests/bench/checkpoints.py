@@ -190,7 +190,7 @@ class TimedDump:
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    def collect(self, bytes_max: int) -> list:  # type: ignore[type-arg]
+    def collect(self, bytes_max: int) -> list:
         """Collect, and count."""
         with Timed(self._cost):
             pages = self._inner.collect(bytes_max)
@@ -221,7 +221,7 @@ def checkpoint(store: CheckpointStore, filler: Filler) -> Cost:
     cost = Cost()
     with Timed(cost):
         dump = TimedDump(filler.machine.begin_capture(store.next_page), cost)
-    job = store.begin(filler.index, 1, dump, configuration=b"", needed=())  # type: ignore[arg-type]
+    job = store.begin(filler.index, 1, dump, configuration=b"", needed=())
     while not job.is_done:
         begun_s = time.perf_counter()
         store.run(job)

@@ -54,7 +54,7 @@ class Bench(Report):
         return sum(_cpu_s(m.process.pid) for m in self.cluster.members.values() if m.process)
 
     @contextlib.asynccontextmanager
-    async def queue(self, name: str):  # type: ignore[no-untyped-def]
+    async def queue(self, name: str):
         """Create a queue for the block and delete it afterwards."""
         async with self.client() as client:
             await client.create_queue(name, size=QUEUE_SIZE)

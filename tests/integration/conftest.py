@@ -99,7 +99,7 @@ def own_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Show the end of the members' logs with a failure."""
     outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
+    report = outcome.get_result()
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             if isinstance(value, Cluster):

@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 async def filled(client: Client, queue: str, *bodies: bytes, **options: object) -> None:
     """Create a queue and publish bodies to it."""
-    await client.create_queue(queue, **options)  # type: ignore[arg-type]
+    await client.create_queue(queue, **options)
     for body in bodies:
         await client.publish(queue, body)
 

@@ -87,5 +87,5 @@ class Questions(LeaderCalls):
         if leader is None or not self._send(leader, LeaderCall(request, _encode(call))):
             done(NoLeader("nobody to ask"))
             return
-        self._waiting[request] = (leader, _Asked(done))  # type: ignore[assignment]  # no loop, no future
+        self._waiting[request] = (leader, _Asked(done))
         self._wake()

@@ -170,7 +170,7 @@ class Stage:
         member, peer = direction
         for _ in range(count):
             frame = self._under_way[direction].pop(0)
-            self.nodes[peer].receive(member, decode(*frame))  # type: ignore[arg-type]
+            self.nodes[peer].receive(member, decode(*frame))
             self.nodes[peer].tick()
 
     def exchange(self, one: int, other: int, rounds: int = 20) -> None:

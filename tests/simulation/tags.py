@@ -220,7 +220,7 @@ class TagClients:
 
     def frame(self, peer: int, kind: int, body: bytes) -> None:
         message = decode(kind, body)
-        if self._node.receive(peer, message):  # type: ignore[arg-type]  # only Raft's are sent
+        if self._node.receive(peer, message):
             self._host.wake()
 
     def leader_changed(self, leader: int | None, term: int) -> None: ...

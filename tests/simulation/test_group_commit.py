@@ -31,7 +31,7 @@ def propose(node: Hasty, refused: list[bool] | None = None) -> None:
 
 
 def under_way(stage: Stage, member: int, peer: int) -> list[RaftMessage]:
-    return [decode(*frame) for frame in stage._under_way.get((member, peer), [])]  # type: ignore[misc]
+    return [decode(*frame) for frame in stage._under_way.get((member, peer), [])]
 
 
 def test_proposals_gather_until_the_last_piece_is_committed_and_leave_in_one_message() -> None:

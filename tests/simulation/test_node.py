@@ -58,7 +58,7 @@ def test_a_checkpoint_is_due_after_much_work_for_a_restart_does_it_again() -> No
         stage.clock.jumped_s += 0.06
         apply(index, term, payload)
 
-    node._state.apply = slow  # type: ignore[method-assign]
+    node._state.apply = slow
     due_after = []
     for _ in range(10):
         stage.propose(1, 1)

@@ -209,7 +209,7 @@ class Model:
 
         return self._answer(consumer, name, ids, away, away)
 
-    def _answer(self, consumer, name, ids, held, former) -> Answered:  # type: ignore[no-untyped-def]
+    def _answer(self, consumer, name, ids, held, former) -> Answered:
         queue = self.queues[name]
         answered = Answered()
         ready = {message.id: message for message in queue.ready}

@@ -42,8 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
     kopf.configure(verbose=False, log_format=kopf.LogFormat.JSON)
     kopf.run(
         standalone=True,  # two operators at once do no harm
-        # Its default asks for the name of a user that has none. A NewType of str that kopf does not export.
-        identity=socket.gethostname(),  # type: ignore[arg-type]
+        # Its default asks for the name of a user that has none.
+        identity=socket.gethostname(),  # type: ignore[arg-type]  # a NewType that kopf does not export
         namespaces=arguments.namespace,
         clusterwide=not arguments.namespace,
         liveness_endpoint=arguments.liveness,

@@ -30,8 +30,9 @@ def connect() -> "KubernetesApi":
     try:
         config.load_incluster_config()  # type: ignore[no-untyped-call]  # not annotated
     except config.ConfigException:
-        config.load_kube_config()  # type: ignore[no-untyped-call]
-    return KubernetesApi(dynamic.DynamicClient(client.ApiClient()))  # type: ignore[no-untyped-call]
+        config.load_kube_config()  # type: ignore[no-untyped-call]  # not annotated
+    found = dynamic.DynamicClient(client.ApiClient())  # type: ignore[no-untyped-call]  # not annotated
+    return KubernetesApi(found)
 
 
 class KubernetesApi:

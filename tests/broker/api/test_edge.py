@@ -124,7 +124,7 @@ async def test_a_session_that_ended_elsewhere_is_refused_by_the_command_itself(
 ) -> None:
     await client.create_queue("q")
     command = api.log.proposed[-1]
-    api.log.commit_elsewhere(CloseSession(command.caller))  # type: ignore[union-attr]
+    api.log.commit_elsewhere(CloseSession(command.caller))
     with refused("UNAUTHENTICATED", NO_AUTH):
         await client.publish("q", b"a")
     assert isinstance(api.log.proposed[-1], Enqueue), "the door did not know yet, apply did"
@@ -222,7 +222,7 @@ async def test_a_lost_reply_is_an_unknown_outcome_and_a_repeat_is_ok(
 async def test_reg_r9_a_bug_is_an_answer_with_a_constant_text_and_is_counted(
     api: Api, client: Client
 ) -> None:
-    api.log.error = ZeroDivisionError("secrets of the broker")  # type: ignore[assignment]
+    api.log.error = ZeroDivisionError("secrets of the broker")
     with refused("INTERNAL", "internal error of this member") as info:
         await client.create_queue("q")
     assert is_from_server(info.value)

@@ -43,7 +43,7 @@ async def test_messages_come_in_order_with_ids_that_name_their_positions(
     assert [body for _, body in got] == [b"a", b"bb", b"c"]
     positions = [MessageIds(CLUSTER_ID).decode(message_id) for message_id, _ in got]
     assert None not in positions
-    assert positions == sorted(positions)  # type: ignore[type-var]
+    assert positions == sorted(positions)
 
 
 async def test_the_amount_bounds_the_answer_and_a_repeat_brings_the_same_first(
@@ -150,7 +150,7 @@ async def test_a_follower_tells_the_leader_of_a_poller_once_in_a_while(
     api: Api, client: Client, queue: str
 ) -> None:
     api.log.is_leader = False
-    consumer = api.log.proposed[-1].caller.consumer  # type: ignore[union-attr]
+    consumer = api.log.proposed[-1].caller.consumer
     note = polled_note(queue, consumer)
     await client.publish(queue, b"a")
     for _ in range(3):
@@ -185,7 +185,7 @@ async def test_reg_w9_a_follower_asks_the_leader_who_polls(
 ) -> None:
     await client.publish(queue, b"a")
     [(message_id, _)] = await client.fetch(queue)
-    consumer = api.log.proposed[-1].caller.consumer  # type: ignore[union-attr]
+    consumer = api.log.proposed[-1].caller.consumer
     api.log.is_leader = False
     api.log.leaders_answer = api.polls.on_note
     api.polls.note(queue, b"another session.")

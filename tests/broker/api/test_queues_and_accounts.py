@@ -138,7 +138,7 @@ async def test_a_name_taken_while_the_password_is_hashed_is_looked_at_again(
 ) -> None:
     """By the caller's own lost call, or by somebody else with the same password."""
     await client.create_queue("q")
-    own: Caller = api.log.proposed[-1].caller  # type: ignore[union-attr]
+    own: Caller = api.log.proposed[-1].caller
     creator = own if by_itself else api.admin
     hash_ = api.hasher.hash
 
@@ -220,7 +220,7 @@ async def test_reg_a2_of_two_changes_at_once_one_wins(
     async def overtaken(*arguments: Any, **named: Any) -> Any:
         monkeypatch.setattr(api.hasher, "hash", hash_)
         first = ChangePassword(api.admin, await hash_("first", deadline_s=5), held.epoch)
-        consumer = api.log.proposed[-1].caller.consumer  # type: ignore[union-attr]
+        consumer = api.log.proposed[-1].caller.consumer
         assert consumer != api.admin.consumer
         api.log.commit_elsewhere(first)
         return await hash_(*arguments, **named)
@@ -236,7 +236,7 @@ async def test_a_change_overtaken_by_the_callers_own_lost_call_is_ok(
     api: Api, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.create_queue("q")
-    own: Caller = api.log.proposed[-1].caller  # type: ignore[union-attr]
+    own: Caller = api.log.proposed[-1].caller
     held = api.log.machine.credential(ADMIN)
     assert held is not None
     hash_ = api.hasher.hash

@@ -183,7 +183,7 @@ async def test_a_logout_from_another_member_counts_here_at_once(
     api: Api, client: Client, other: Client
 ) -> None:
     await client.create_queue("q")
-    consumer = api.log.proposed[-1].caller.consumer  # type: ignore[union-attr]
+    consumer = api.log.proposed[-1].caller.consumer
     api.log.commit_elsewhere(CloseSession(Caller(ADMIN, consumer)))
     with refused("UNAUTHENTICATED", NO_AUTH):
         await client.fetch("q")
@@ -206,7 +206,7 @@ async def test_reg_w7_without_a_leader_the_answer_is_ok_and_no(api: Api, strange
         asked_s.append(deadline_s)
         return False
 
-    api.log.wait_for_leader = wait  # type: ignore[method-assign]
+    api.log.wait_for_leader = wait
     api.log.is_leader = api.log.has_leader = False
     assert not await stranger.is_leader()
     answer = await stranger.stub.IsLeaderNode(mq_pb2.LeaderNodeRequest(), timeout=1.0)

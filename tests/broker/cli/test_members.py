@@ -284,7 +284,7 @@ async def test_add_can_leave_it_a_learner_under_another_name(
 async def test_add_goes_on_with_a_learner_that_an_earlier_run_has_added(api: Api, run: Run) -> None:
     api.log.configuration = with_learner(api.log.configuration, JOINER, "nine", NEW)
     assert await run("add", NEW) == 0
-    assert api.log.configuration.get(JOINER).voter  # type: ignore[union-attr]
+    assert api.log.configuration.get(JOINER).voter
 
 
 async def test_add_of_a_voter_is_done_already(api: Api, run: Run) -> None:

@@ -159,7 +159,7 @@ def test_survivors_are_counted_among_the_voters_of_the_best(disk: Disk) -> None:
 
 @pytest.mark.parametrize("other", [{"cluster": "bakery"}, {"uid": UID + 1}])
 def test_survivors_of_two_clusters_are_not_compared(disk: Disk, other: dict[str, int]) -> None:
-    survivors = [disk.member(1), disk.member(2, **other)]  # type: ignore[arg-type]
+    survivors = [disk.member(1), disk.member(2, **other)]
     with pytest.raises(RecoveryRefused, match="different clusters"):
         compare(survivors)
 

@@ -184,6 +184,6 @@ def test_an_overlong_question_is_a_bad_frame() -> None:
 )  # fmt: skip
 async def test_numbers_and_texts_out_of_bounds_are_no_change(change: object) -> None:
     bench = Bench()
-    call = ChangeCall(change, 1, False)  # type: ignore[arg-type]
+    call = ChangeCall(change, 1, False)
     with pytest.raises(BadFrame):
         bench.one.ask(2, call)

@@ -118,7 +118,7 @@ async def test_what_is_ready_in_one_turn_is_one_write_and_one_message(tmp_path: 
                 kinds.append(kind)
             return sent(peer, kind, body)
 
-        engine_of(leader).transport.send = counted  # type: ignore[method-assign]
+        engine_of(leader).transport.send = counted
         await asyncio.gather(*(root.publish(leader) for _ in range(500)))
         assert len(kinds) == 2  # one to each follower
         assert len(durations.syncs) <= 2 * 3
@@ -541,7 +541,7 @@ async def test_an_error_while_changing_ends_exactly_that_member(tmp_path: Path) 
         def apply(*_: object) -> None:
             raise ZeroDivisionError("a decided change failed")
 
-        broken.machine.apply = apply  # type: ignore[method-assign, assignment]
+        broken.machine.apply = apply
         index = await root.publish(leader)
         number = number_of(broken)
         await until(lambda: bool(group.deaths[number]), "it ended")
@@ -567,7 +567,7 @@ async def test_a_sync_that_fails_ends_exactly_that_member_and_is_not_repeated(
             tries.append(batch)
             raise error
 
-        engine_of(leader).journal.run_sync = run_sync  # type: ignore[method-assign]
+        engine_of(leader).journal.run_sync = run_sync
         call = asyncio.create_task(leader.propose(root.message(b"body"), deadline_s=60))
         await until(lambda: bool(group.deaths[number]), "it ended")
         assert len(tries) == 1
@@ -587,7 +587,7 @@ async def test_a_damaged_entry_is_not_served_but_ends_the_member(tmp_path: Path)
         def entry(_: int) -> None:
             raise CorruptData(tmp_path, 7, "a record fails its checksum")
 
-        engine_of(member).journal.entry = entry  # type: ignore[method-assign, assignment]
+        engine_of(member).journal.entry = entry
         with pytest.raises(KeyError):
             member.payload(index)
         assert "fails its checksum" in group.deaths[1][0]
@@ -600,5 +600,5 @@ async def test_a_bug_in_a_background_task_ends_the_member(tmp_path: Path) -> Non
         async def measure() -> None:
             raise RuntimeError("nobody expected this")
 
-        engine_of(member).resources.measure = measure  # type: ignore[method-assign]
+        engine_of(member).resources.measure = measure
         await until(lambda: bool(group.deaths[1]), "it ended")

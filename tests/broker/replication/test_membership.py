@@ -30,7 +30,7 @@ def number_of(member: Member) -> int:
 
 async def refused(call: "asyncio.Future[object] | object", reason: ChangeReason) -> None:
     with pytest.raises(ChangeRefused) as caught:
-        await call  # type: ignore[misc]
+        await call
     assert caught.value.reason is reason, caught.value.text
 
 
@@ -117,7 +117,7 @@ async def test_what_makes_no_sense_or_would_stop_the_cluster_is_refused(tmp_path
                 what,
                 expected_version=at,
                 force=force,
-                deadline_s=DEADLINE_S,  # type: ignore[arg-type]
+                deadline_s=DEADLINE_S,
             )
 
         await refused(change(Promote(99)), ChangeReason.UNKNOWN_MEMBER)
@@ -129,7 +129,7 @@ async def test_what_makes_no_sense_or_would_stop_the_cluster_is_refused(tmp_path
         await refused(change(UpdateAddress(2, taken)), ChangeReason.ADDRESS_TAKEN)
         await refused(change(AddLearner(70_000, "", taken)), ChangeReason.ADDRESS_TAKEN)
         silent = await change(AddLearner(70_000, "never there", "127.0.0.1:1"))
-        version = silent.version  # type: ignore[attr-defined]
+        version = silent.version
         await refused(change(Promote(70_000), version), ChangeReason.NOT_CAUGHT_UP)
         leader = await group.leader()  # another one, perhaps, than when the cluster formed
         first, second = await group.followers()
@@ -143,7 +143,7 @@ async def test_what_makes_no_sense_or_would_stop_the_cluster_is_refused(tmp_path
         )  # fmt: skip
         await refused(change(healthy, version), ChangeReason.WOULD_BREAK_QUORUM)
         after = await change(Remove(gone), version)  # the one that is down may go
-        assert after.voters == {number_of(leader), number_of(first)}  # type: ignore[attr-defined]
+        assert after.voters == {number_of(leader), number_of(first)}
 
 
 async def test_the_last_voter_stays(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class Bench:
             first_request=500,
         )
         self.calls = PeerCalls(
-            node=self.node,  # type: ignore[arg-type]  # the part of a node that is used
+            node=self.node,
             wire=self.wire,
             intake=self.intake,
             proposals=self.proposals,

@@ -107,7 +107,7 @@ def test_a_certificate_that_no_longer_fits_is_renewed_for_the_same_key(
 ) -> None:
     issue(plan(tmp_path))
     keys = {path: path.read_bytes() for path in tmp_path.rglob("*key.pem")}
-    written = issue(plan(tmp_path, **wanted), days_later=days_later)  # type: ignore[arg-type]
+    written = issue(plan(tmp_path, **wanted), days_later=days_later)
     assert {"member-1/cert.pem", "member-2/cert.pem"} <= written
     assert ("client/cert.pem" in written) == (days_later > 0)
     assert "ca-cert.pem" not in written

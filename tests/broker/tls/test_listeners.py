@@ -102,7 +102,7 @@ async def serving(
     ca = Authority()
     write_material(directory, pair or ca.issue(), ca)
     files = files_in(directory)
-    plan = TlsPlan(files, files, client_auth, metrics_need_certificate, IDENTITY, CHECK_S)  # type: ignore[arg-type]
+    plan = TlsPlan(files, files, client_auth, metrics_need_certificate, IDENTITY, CHECK_S)
     tls = MemberTls(plan, SystemClock())
     metrics = Metrics()
     metrics.watch_tls(tls.stores)
@@ -288,7 +288,7 @@ async def test_a_dropped_ca_no_longer_vouches_for_clients(tmp_path: Path) -> Non
             before = site.tls.stores[0].replaced
             write_material(tmp_path, new.issue(), *trusted)
             await wait_for(
-                lambda b=before: site.tls.stores[0].replaced > b,  # type: ignore[misc]
+                lambda b=before: site.tls.stores[0].replaced > b,
                 what="taken",
                 deadline_s=DEADLINE_S,
             )

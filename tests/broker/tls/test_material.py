@@ -73,7 +73,7 @@ def test_good_material_is_taken(tmp_path: Path, ca: Authority, usage: Usage) -> 
 def test_a_certificate_out_of_its_time_is_refused(
     tmp_path: Path, ca: Authority, usage: Usage, times: dict[str, float], said: str
 ) -> None:
-    files = write_material(tmp_path, ca.issue(**times), ca)  # type: ignore[arg-type]
+    files = write_material(tmp_path, ca.issue(**times), ca)
     assert reason(files, usage).startswith(f"{files.certificate}: {said}")
 
 
@@ -157,7 +157,7 @@ def test_a_certificate_without_the_identity_of_the_cluster_is_not_a_members(
 def test_a_member_needs_a_certificate_for_both_roles(
     tmp_path: Path, ca: Authority, purpose: object
 ) -> None:
-    files = write_material(tmp_path, ca.issue(purposes=[purpose]), ca)  # type: ignore[list-item]
+    files = write_material(tmp_path, ca.issue(purposes=[purpose]), ca)
     assert "unsuitable certificate purpose" in reason(files) or "unsupported" in reason(files)
 
 
