@@ -1,6 +1,7 @@
 """The proxies cut and heal what they are told to."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,26 +11,49 @@ from tests.support.ports import free_port
 
 QUIET_S = 0.15  # long enough on loopback for a byte that may pass to have passed
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 @pytest.fixture
 async def network() -> AsyncIterator[PeerNetwork]:
     """Two members that echo what they receive, and the proxies between them."""
     ports = {1: free_port(), 2: free_port()}
+    ended: list[asyncio.Event] = []
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
-        writer.close()
+        ended.append(end := asyncio.Event())
+        async with closing(writer):
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(100):
+                    writer.write(data)
+        end.set()
 
     servers = [await asyncio.start_server(echo, "127.0.0.1", port) for port in ports.values()]
     with PeerNetwork(ports) as made:
         yield made
     for server in servers:
         server.close()
+    async with asyncio.timeout(5):
+        for end in ended:
+            await end.wait()
 
 
-async def dial(network: PeerNetwork) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_connection("127.0.0.1", network.port(1, 2))
+@contextlib.asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a connection and wait until its socket is closed, so that none is left to the collector."""
+    try:
+        yield
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def dialled(network: PeerNetwork) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", network.port(1, 2))
+    async with closing(writer):
+        yield reader, writer
 
 
 async def is_quiet(reader: asyncio.StreamReader) -> bool:
@@ -44,35 +68,37 @@ async def is_quiet(reader: asyncio.StreamReader) -> bool:
 async def test_a_stalled_direction_delivers_after_the_heal(
     network: PeerNetwork, direction: tuple[int, int]
 ) -> None:
-    reader, writer = await dial(network)
-    writer.write(b"a")
-    assert await reader.readexactly(1) == b"a"
-    network.stall(*direction)
-    writer.write(b"b")
-    assert await is_quiet(reader)
-    network.heal()
-    async with asyncio.timeout(5):
-        assert await reader.readexactly(1) == b"b"
-    writer.close()
+    async with dialled(network) as (reader, writer):
+        await assert_echoes(reader, writer, b"a")
+        network.stall(*direction)
+        writer.write(b"b")
+        assert await is_quiet(reader)
+        network.heal()
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(1) == b"b"
 
 
 async def test_a_broken_link_closes_and_refuses_until_the_heal(network: PeerNetwork) -> None:
-    reader, writer = await dial(network)
-    writer.write(b"a")
-    assert await reader.readexactly(1) == b"a"
-    network.break_off(1)
-    async with asyncio.timeout(5):
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-    writer.close()
-    reader, writer = await dial(network)
-    async with asyncio.timeout(5):
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-    writer.close()
+    async with dialled(network) as (reader, writer):
+        await assert_echoes(reader, writer, b"a")
+        network.break_off(1)
+        await assert_closed(reader)
+    async with dialled(network) as (reader, _):
+        await assert_closed(reader)
     network.heal()
-    reader, writer = await dial(network)
-    writer.write(b"c")
+    async with dialled(network) as (reader, writer):
+        await assert_echoes(reader, writer, b"c")
+
+
+async def assert_echoes(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, byte: bytes
+) -> None:
+    writer.write(byte)
     async with asyncio.timeout(5):
-        assert await reader.readexactly(1) == b"c"
-    writer.close()
+        assert await reader.readexactly(1) == byte
+
+
+async def assert_closed(reader: asyncio.StreamReader) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
