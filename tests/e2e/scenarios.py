@@ -106,7 +106,7 @@ class Life:
         """Change something that is in every pod."""
         before = {pod["metadata"]["uid"] for pod in self.pods().values()}
         annotations = {"e2e/rolled-at": f"{time.monotonic():.0f}"}
-        self.kube.patch("syb", CLUSTER, {"spec": {"podMetadata": {"annotations": annotations}}})
+        self.kube.patch("syb", CLUSTER, {"spec": {"podTemplate": {"annotations": annotations}}})
         voters = len(before)
         wait_for(
             "every pod is another one",

@@ -59,7 +59,7 @@ def test_members_find_each_other_before_they_are_ready() -> None:
         {"resources": {"requests": {"cpu": "1"}}},
         {"config": {"log": {"level": "debug"}}},
         {"scheduling": {"nodeSelector": {"disk": "fast"}}},
-        {"podMetadata": {"labels": {"team": "shop"}}},
+        {"podTemplate": {"labels": {"team": "shop"}}},
     ],
 )
 def test_what_a_pod_is_made_of_changes_its_template(change: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ def test_what_is_not_in_a_pod_restarts_none(change: dict[str, Any]) -> None:
 
 
 def test_labels_of_users_never_replace_those_that_find_the_pods() -> None:
-    desired = wanted(podMetadata={"labels": {"sybline.io/cluster": "other", "team": "shop"}})
+    desired = wanted(podTemplate={"labels": {"sybline.io/cluster": "other", "team": "shop"}})
     labels = workload.pod_template(desired)["metadata"]["labels"]
     assert labels["sybline.io/cluster"] == "orders"
     assert labels["team"] == "shop"

@@ -15,7 +15,8 @@ FIELD_MANAGER: Final = "sybline-operator"
 CLUSTER_LABEL: Final = "sybline.io/cluster"
 TEMPLATE_ANNOTATION: Final = "sybline.io/template"  # hash of the pod template a pod was made from
 SIZE_ANNOTATION: Final = "sybline.io/storage-size"
-FINALIZER: Final = "sybline.io/membership"
+APPROVE_ANNOTATION: Final = "sybline.io/approve-restart"  # the template hash that may be rolled out
+RECOVER_ANNOTATION: Final = "sybline.io/recover-quorum"  # the request in status.recovery
 
 CLIENT_PORT: Final = 2221
 HTTP_PORT: Final = 7878
@@ -64,6 +65,31 @@ class Names:
         return f"{self.cluster}-peer"
 
     @property
+    def recovery_config_map(self) -> str:
+        """Return the one-time order to go on without the others."""
+        return f"{self.cluster}-recovery"
+
+    @property
+    def ca_secret(self) -> str:
+        """Return the operator's own CA, which no pod sees."""
+        return f"{self.cluster}-ca"
+
+    @property
+    def tls_secret(self) -> str:
+        """Return what members serve with and whom they trust: mounted into every pod."""
+        return f"{self.cluster}-tls"
+
+    @property
+    def issued_secret(self) -> str:
+        """Return where cert-manager puts what it issued."""
+        return f"{self.cluster}-issued"
+
+    @property
+    def client_ca_config_map(self) -> str:
+        """Return the CAs that clients are to trust."""
+        return f"{self.cluster}-ca"
+
+    @property
     def service_account(self) -> str:
         return self.cluster
 
@@ -87,6 +113,16 @@ class Names:
         if prefix != self.stateful_set or not dash or not number.isdecimal():
             return None
         return int(number) if str(int(number)) == number else None
+
+    @property
+    def client_host(self) -> str:
+        """Return the name that clients inside Kubernetes dial."""
+        return f"{self.client_service}.{self.namespace}.svc"
+
+    @property
+    def peer_identity(self) -> str:
+        """Return the URI name that only members' certificates carry."""
+        return f"sybline://{self.cluster_id}/peer"
 
     def peer_host(self, pod: str) -> str:
         return f"{pod}.{self.peer_service}.{self.namespace}.svc"

@@ -48,7 +48,7 @@ def describe(
         "endpoints": {
             "clients": f"{seen.names.client_service}.{seen.names.namespace}.svc:{CLIENT_PORT}"
         },
-        "adminSecret": seen.names.admin_secret,
+        "secrets": {"admin": seen.names.admin_secret},
     }
     return status, _facts(seen, plan, goal, ready, last_error)
 

@@ -63,7 +63,7 @@ def stateful_set(wanted: Wanted, *, replicas: int, template: Json) -> Json:
 
 def pod_template(wanted: Wanted) -> Json:
     """Return the pod template that the spec asks for, with its hash as an annotation."""
-    names, extra = wanted.names, wanted.spec.pod_metadata
+    names, extra = wanted.names, wanted.spec.pod_template
     body: Json = {
         "metadata": {
             "labels": {**extra.labels, **names.labels},
@@ -98,13 +98,14 @@ def _pod(wanted: Wanted) -> Json:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": _spread(wanted) if spread is None else spread,
-        "containers": [_container(wanted)],
+        "containers": [_container(wanted), *spec.pod_template.containers],
         "volumes": [
             {"name": "config", "configMap": {"name": names.config_map}},
             {"name": "peer", "secret": {"secretName": names.peer_secret, "defaultMode": 0o440}},
             {"name": "admin", "secret": {"secretName": names.admin_secret, "defaultMode": 0o440}},
             {"name": "seed", "configMap": {"name": names.seed_config_map, "optional": True}},
             {"name": "tmp", "emptyDir": {}},
+            *spec.pod_template.volumes,
         ],
     }
     optional = {
@@ -113,6 +114,7 @@ def _pod(wanted: Wanted) -> Json:
         "nodeSelector": scheduling.node_selector,
         "priorityClassName": scheduling.priority_class_name,
         "imagePullSecrets": spec.image_pull_secrets,
+        "runtimeClassName": spec.pod_template.runtime_class_name,
     }
     pod.update({key: value for key, value in optional.items() if value})
     return pod
@@ -144,6 +146,7 @@ def _container(wanted: Wanted) -> Json:
                 "name": "SYBLINE_MEMBER__ADDRESS",
                 "value": f"$(SYBLINE_MEMBER__NAME).{names.peer_service}.{names.namespace}.svc:{PEER_PORT}",
             },
+            *wanted.spec.pod_template.env,
         ],
         "ports": [
             {"name": "grpc", "containerPort": CLIENT_PORT, "protocol": "TCP"},

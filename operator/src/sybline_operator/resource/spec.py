@@ -5,9 +5,10 @@ Knows nothing of what is running.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 Json = dict[str, Any]
@@ -19,7 +20,21 @@ OWNED_KEYS: Final = {
     "listen": "the services and probes name the ports",
     "peer": "the secret of the members is generated",
     "admin": "the first administrator is generated",
+    "tls": "spec.tls says where certificates come from",
 }
+
+
+_SECONDS: Final = {"h": 3600, "m": 60, "s": 1}
+
+
+def _duration(text: Any) -> Any:
+    """Return "2160h", "30m" or "10s" as a time; what is none of these is for pydantic to refuse."""
+    if isinstance(text, str) and text[:-1].isdecimal() and text[-1:] in _SECONDS:
+        return timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
+    return text
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class SpecError(Exception):
@@ -68,11 +83,72 @@ class Scheduling(_Part):
     priority_class_name: str = ""
 
 
-class PodMetadata(_Part):
+class PodTemplate(_Part):
     """Added to each pod; what the operator sets itself wins."""
 
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    env: list[Json] = []
+    containers: list[Json] = []
+    volumes: list[Json] = []
+    runtime_class_name: str = ""
+
+
+class IssuerRef(_Part):
+    """An issuer of cert-manager."""
+
+    name: str
+    kind: str = "Issuer"
+    group: str = "cert-manager.io"
+
+
+class Tls(_Part):
+    """Where certificates come from."""
+
+    mode: Literal["SelfSigned", "CertManager", "Secret", "Disabled"] = "SelfSigned"
+    issuer_ref: IssuerRef | None = None
+    secret_name: str = ""
+    client_auth: Literal["Required", "None"] = "None"
+    extra_names: list[str] = []
+    duration: Duration = timedelta(hours=2160)
+    renew_before: Duration = timedelta(hours=720)
+    ca_duration: Duration = timedelta(hours=87600)
+    rotate_ca: str = Field(default="", alias="rotateCA")
+
+    @property
+    def enabled(self) -> bool:
+        return self.mode != "Disabled"
+
+
+class Window(_Part):
+    """Hours in which members may be restarted."""
+
+    days: list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]] = []  # none: every day
+    start: str  # "HH:MM"
+    hours: int = Field(ge=1, le=24)
+    time_zone: str = "UTC"
+
+
+class Restarts(_Part):
+    """When members may be restarted for a change."""
+
+    policy: Literal["Automatic", "Approval"] = "Automatic"
+    windows: list[Window] = []
+
+
+class Monitoring(_Part):
+    """What the Prometheus operator is given."""
+
+    pod_monitor: bool = False
+    labels: dict[str, str] = {}
+    interval: str = "30s"
+
+
+class NetworkPolicy(_Part):
+    """Who may reach the members."""
+
+    enabled: bool = True
+    clients: list[Json] | None = None  # None: everybody
 
 
 class ClusterSpec(_Part):
@@ -88,7 +164,11 @@ class ClusterSpec(_Part):
     config: Json = {}  # the broker's YAML
     service: Service = Service()
     scheduling: Scheduling = Scheduling()
-    pod_metadata: PodMetadata = PodMetadata()
+    pod_template: PodTemplate = PodTemplate()
+    tls: Tls = Tls()
+    restarts: Restarts = Restarts()
+    monitoring: Monitoring = Monitoring()
+    network_policy: NetworkPolicy = NetworkPolicy()
     paused: bool = False
 
 
