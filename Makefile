@@ -5,8 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.synced-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 WORKERS ?= 2
+COMPILE = .venv-tools/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  $(if $(UPGRADE),--upgrade-package $(UPGRADE))
 
-.PHONY: help sync run test check fmt lint types imports proto proto-check lock unit integration sim mutations chaos chaos-members power bench e2e image operator-image clean
+.PHONY: help sync run test check fmt lint types imports proto proto-check lock unit integration sim mutations chaos chaos-members power bench e2e manifest image operator-image clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,19 +50,21 @@ proto: sync  ## regenerate the code of the wire contracts
 proto-check: proto
 	git diff --exit-code -- broker/src/sybline/v1
 
-lock:  ## resolve the requirements again (needs uv)
-	for extra in broker operator; do uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras \
-	  --group dev pyproject.toml -o requirements/dev.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --group build -o requirements/build.txt
+.venv-tools/.synced: requirements/lock.txt
+	@$(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@touch $@
+
+lock: .venv-tools/.synced  ## resolve the requirements again; what still fits stays as it is (UPGRADE=name: raise one)
+	for extra in broker operator; do $(COMPILE) --extra $$extra pyproject.toml -o requirements/$$extra.txt || exit 1; done
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	for group in build lock; do $(COMPILE) --group $$group -o requirements/$$group.txt || exit 1; done
 
 unit: sync  ## tests without processes: unit, property, replay, simulation
 	$(BIN)/pytest -n $(WORKERS) -m "not integration and not kubernetes" --durations=10
 
 integration: sync  ## tests with real processes on loopback
-	$(BIN)/pytest -m integration --durations=10
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m integration --durations=10
 
 sim: sync  ## simulator: N=runs (default 1000), SEED=one seed to reproduce, CONFIG=name, JOBS=n
 	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED) --runs 1,--runs $(or $(N),1000)) $(if $(CONFIG),--config $(CONFIG)) \
@@ -81,16 +85,33 @@ power: sync  ## as chaos, and whoever is killed loses what it had not synced; ev
 bench: sync  ## throughput, latency, failover and memory beside raw limits of the same run
 	$(BIN)/python -m tests.bench
 
-e2e: sync  ## on a real Kubernetes cluster (KUBECONFIG, images loaded): API tests, then a life under load; LONG=1: all of it
+E2E = $(BIN)/python -m tests.e2e.cluster run $(if $(KEEP),--keep) --limit-s $(or $(LIMIT_S),$(if $(LONG),14400,1200)) -- $(MAKE) --no-print-directory
+
+e2e: sync  ## on a real Kubernetes: KUBECONFIG's, else kind, else ../shared/cluster; LONG=1: all of it, KEEP=1: leaves it running
+	$(E2E) e2e-here
+
+e2e-crash: LONG = 1
+e2e-crash: sync  ## the operator killed at every step of every workflow; as e2e, ONLY=regular expression
+	$(E2E) e2e-crash-here
+
+e2e-down: sync  ## end what e2e with KEEP=1 left running
+	$(BIN)/python -m tests.e2e.cluster down
+
+e2e-here:  # with KUBECONFIG and SYBLINE_E2E_… set
+	$(BIN)/python -m tests.e2e.readme
 	$(BIN)/pytest -m kubernetes --durations=5
-	$(BIN)/python -m tests.e2e --image $(or $(IMAGE),sybline:dev) --operator-image $(or $(OPERATOR_IMAGE),sybline-operator:dev) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long)
+	$(BIN)/python -m tests.e2e $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) --report build/e2e/report.md
 
-image:  ## build the broker's image (needs a Docker engine)
-	docker build -f broker/Dockerfile -t sybline:dev .
+e2e-crash-here:
+	$(BIN)/python -m tests.e2e.crash_matrix --image $(or $(SYBLINE_E2E_IMAGE),sybline:$(TAG)) $(if $(ONLY),--only '$(ONLY)')
 
-operator-image:  ## build the operator's image (needs a Docker engine)
-	docker build -f operator/Dockerfile -t sybline-operator:dev .
+TAG ?= 0.1.0
+
+image:  ## build the broker's image (needs a Docker engine), TAG=0.1.0
+	docker build -f broker/Dockerfile -t sybline:$(TAG) .
+
+operator-image:  ## build the operator's image (needs a Docker engine), TAG=0.1.0
+	docker build -f operator/Dockerfile -t sybline-operator:$(TAG) .
 
 clean:  ## remove what the targets made, data of `make run` included
-	rm -rf .venv dev_data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-tools dev_data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

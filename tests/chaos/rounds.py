@@ -34,7 +34,7 @@ class Plan:
 
 
 QUICK = Plan(
-    kills=3, pauses=1, kills_of_all=1, partitions=1, pause_s=(2.0, 3.0), partition_s=(3.0, 4.0)
+    kills=2, pauses=1, kills_of_all=1, partitions=1, pause_s=(2.0, 3.0), partition_s=(3.0, 4.0)
 )
 POWER = Plan(kills=30, pauses=0, kills_of_all=30, partitions=0)
 POWER_QUICK = Plan(kills=1, pauses=0, kills_of_all=2, partitions=0)

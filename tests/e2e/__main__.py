@@ -1,139 +1,208 @@
-"""End to end on a real Kubernetes cluster: `python -m tests.e2e --image sybline:TAG`, with KUBECONFIG set.
+"""End to end on a real Kubernetes cluster, named by KUBECONFIG: `python -m tests.e2e --image sybline:TAG …`.
 
-Installs the operator by its chart, lives through the scenarios under load, drains, and prints the table and what the
-checker says. Exit status 0 only if nothing was lost, resurrected or stuck.
+Installs the operator by its chart, plays scenarios under load, looks at a minute of rest, drains, and prints the table
+and what the checker says. Exit status 0 only if nothing was lost, resurrected or stuck, and rest was quiet.
 """
 
 import argparse
 import asyncio
+import importlib
+import os
+import pkgutil
 import secrets
+import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
-from tests.e2e.kube import Failed, Kube, run, wait_for
-from tests.e2e.scenarios import CLUSTER, Life, under_load
+from tests.e2e.audit import WriteCounter, account
+from tests.e2e.installation import (
+    RELEASE,
+    create_namespace,
+    delete_leftovers,
+    delete_namespace,
+    install_operator,
+    tell_state,
+)
+from tests.e2e.kube import Failed, Kube
+from tests.e2e.life import Life, Scenario
+from tests.e2e.measure import Meter, operator_usage, rest
+from tests.e2e.report import Table, describe
+from tests.e2e.rights import problems
 from tests.support.checker import Report, check
 from tests.support.load import Load, LoadSettings
 
-NAMESPACE = "sybline-e2e"
-CHART = Path(__file__).parents[2] / "charts" / "sybline-operator"
+SCENARIOS = Path(__file__).parent / "scenarios"
+FIRST = "core"
 LEASE_S = 5.0
+REST_S = 60.0
+DRAINED_S = 120.0
+OUTAGE_S = 600.0  # clients wait so long for a quorum: recovery from a lost one is offered after minutes
 
 
-def install_operator(kube: Kube, image: str, broker_image: str) -> None:
-    """Install the chart and wait until the operator runs."""
-    repository, _, tag = image.rpartition(":")
-    run(["kubectl", "create", "namespace", kube.namespace])
-    run(
-        [
-            "helm", "install", "sybline-operator", str(CHART), "-n", kube.namespace,
-            "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-            "--set", f"brokerImage={broker_image}", "--wait", "--timeout", "120s",
-        ]
-    )  # fmt: skip
+def all_scenarios() -> list[Scenario]:
+    """Return the scenarios of all modules beside core.py, the core first."""
+    found = sorted(module.name for module in pkgutil.iter_modules([str(SCENARIOS)]))
+    found.sort(key=lambda name: name != FIRST)
+    modules = [importlib.import_module(f"tests.e2e.scenarios.{name}") for name in found]
+    return [scenario for module in modules for scenario in module.SCENARIOS]
 
 
-def addresses(kube: Kube) -> list[str]:
-    """Return where the NodePort service answers."""
-    port = kube.get("service", CLUSTER)["spec"]["ports"][0]["nodePort"]
-    nodes = kube.list("node")
-    return [
-        f"{address['address']}:{port}"
-        for node in nodes
-        for address in node["status"]["addresses"]
-        if address["type"] == "InternalIP"
-    ]
+def choose(scenarios: list[Scenario], only: list[str], *, long: bool) -> list[Scenario]:
+    """Return what to play.
+
+    Raises:
+        SystemExit: a name is not there.
+    """
+    if only:
+        unknown = set(only) - {scenario.name for scenario in scenarios}
+        if unknown:
+            raise SystemExit(f"no such scenario: {', '.join(sorted(unknown))}; see --list")
+        return [scenario for scenario in scenarios if scenario.name in only]
+    return [scenario for scenario in scenarios if long or scenario.core]
 
 
-async def live(life: Life, scenarios: list[tuple[str, Callable[[], None]]], seed: int) -> Report:
+async def live(
+    life: Life, scenarios: list[Scenario], table: Table, *, seed: int, writes: WriteCounter | None
+) -> Report:
     """Play the scenarios under one load and judge the whole history."""
-    load = Load(
-        addresses(life.kube), LoadSettings(lease_s=LEASE_S, publishers=4, consumers=3), seed=seed
-    )
+    settings = LoadSettings(lease_s=LEASE_S, publishers=4, consumers=3, log_in_s=OUTAGE_S)
+    load = Load(life.addresses(), settings, seed=seed, trust=life.trust())
     try:
         await load.start()
-        for name, scenario in scenarios:
-            row = await under_load(life, load, name, scenario)
-            print(
-                f"{row.scenario:28} {row.seconds:6.1f} s  longest gap {row.gap_s:5.2f} s  "
-                f"confirmed {row.confirmed}",
-                flush=True,
-            )
+        meter = Meter(life, load, writes)
+        for scenario in scenarios:
+            await _play(meter, scenario, table)
+        await _rest(life, meter, table)
         await load.stop_publishing()
         await load.stop()
-        drained = await load.drain(deadline_s=120.0)
+        drained = await load.drain(deadline_s=DRAINED_S)
     finally:
         await load.close()
     return check(load.history, drained=drained, lease_s=LEASE_S, digests={})
 
 
-def main() -> int:
-    """Run all of it; the exit status says whether it is clean."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--image", required=True, help="the broker's image, loaded into the nodes")
-    parser.add_argument("--operator-image", required=True)
+async def _play(meter: Meter, scenario: Scenario, table: Table) -> None:
+    print(f"… {scenario.name}", flush=True)
+    row = await meter.around(scenario)
+    table.rows.append(row)
+    print(describe(row), flush=True)
+
+
+async def _rest(life: Life, meter: Meter, table: Table) -> None:
+    """Look at a minute in which only clients are busy.
+
+    Raises:
+        AssertionError: the operator wrote something.
+    """
+    before = await asyncio.to_thread(operator_usage, life.kube)
+    await _play(meter, Scenario("a minute of rest", rest(REST_S)), table)
+    after = await asyncio.to_thread(operator_usage, life.kube)
+    if before and after:
+        share = (after.cpu_s - before.cpu_s) / REST_S
+        table.fact("operator at rest: CPU", f"{share:.1%} of a core")
+        table.fact("operator at rest: memory", f"{after.memory_bytes / 2**20:.0f} MiB")
+    writes = table.rows[-1].writes
+    assert not writes, f"the operator wrote {writes} times in a minute of rest"
+
+
+def _run(life: Life, scenarios: list[Scenario], table: Table, chosen: argparse.Namespace) -> None:
+    log: Path | None = chosen.audit_log
+    since_bytes = log.stat().st_size if log else 0
+    delete_leftovers()
+    create_namespace(life.kube)
+    install_operator(life.kube, chosen.operator_image, life.image)
+    available_s = life.install()
+    table.fact("from apply to Available", f"{available_s:.1f} s")
+    print(f"available after {available_s:.1f} s", flush=True)
+    writes = None
+    if log:
+        writes = WriteCounter(log, account(life.kube.namespace, RELEASE))
+    table.verdict = asyncio.run(live(life, scenarios, table, seed=chosen.seed, writes=writes))
+    assert table.verdict.is_clean, table.verdict
+    if log:
+        _compare_rights(life.kube, log, since_bytes, table)
+    life.uninstall()
+    table.is_complete = True
+
+
+def _compare_rights(kube: Kube, log: Path, since_bytes: int, table: Table) -> None:
+    """Note what the operator may do and did not; whether that is too much, only a run of everything can tell.
+
+    Raises:
+        AssertionError: something was forbidden.
+    """
+    found = problems(kube.namespace, RELEASE, log, since_bytes=since_bytes)
+    table.fact("rights of the operator", "; ".join(found) or "granted as used")
+    refused = [problem for problem in found if problem.startswith("forbidden")]
+    assert not refused, refused
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.e2e",
+        description=__doc__.splitlines()[0],
+        epilog="SYBLINE_E2E_IMAGE, …_OPERATOR_IMAGE and …_AUDIT_LOG are the defaults (tests/e2e/cluster.py sets them).",
+        allow_abbrev=False,
+    )
+    known = {
+        name: os.environ.get(f"SYBLINE_E2E_{name}")
+        for name in ("IMAGE", "OPERATOR_IMAGE", "AUDIT_LOG")
+    }
+    for flag, name, text in (
+        ("--image", known["IMAGE"] or "sybline:0.1.0", "the broker's, loaded into the nodes"),
+        ("--operator-image", known["OPERATOR_IMAGE"] or "sybline-operator:0.1.0", "likewise"),
+    ):
+        parser.add_argument(flag, default=name, metavar="NAME:TAG", help=f"{text} (%(default)s)")
+    parser.add_argument(
+        "--audit-log", type=Path, default=known["AUDIT_LOG"] or None, metavar="FILE",
+        help="of the API server, to count the operator's writes",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=secrets.randbits(31))
     parser.add_argument("--long", action="store_true", help="all scenarios, not only the core")
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    kube = Kube(NAMESPACE)
-    life = Life(kube, arguments.image)
-    core: list[tuple[str, Callable[[], None]]] = [
-        ("kill the leader's pod", life.kill_leader),
-        ("scale 3 to 5", lambda: life.scale(5)),
-        ("scale 5 to 3", lambda: life.scale(3)),
-        ("rolling restart", life.roll),
-    ]
-    rest = [
-        ("lose a disk", life.lose_disk),
-        ("wrong image, then mended", life.break_and_mend),
-        ("scale 3 to 1", lambda: life.scale(1)),
-        ("scale 1 to 3", lambda: life.scale(3)),
-    ]
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these scenarios")
+    parser.add_argument("--list", action="store_true", help="print the scenarios' names")
+    parser.add_argument("--no-tls", action="store_true", help="a cluster that speaks plain text")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table there as well")
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Run all of it; the exit status says whether it is clean."""
+    chosen = parse(sys.argv[1:])
+    scenarios = all_scenarios()
+    if chosen.list:
+        print("\n".join(f"{'core' if s.core else 'long'}  {s.name}" for s in scenarios))
+        return 0
+    scenarios = choose(scenarios, chosen.only, long=chosen.long)
+    signal.signal(signal.SIGTERM, _end)  # a run that is cut short still tells, and cleans up
+    kube = Kube(f"sybline-e2e-{secrets.token_hex(3)}")
+    life = Life(kube, chosen.image, tls=not chosen.no_tls)
+    table = Table(f"End to end, seed {chosen.seed}, {'TLS' if life.tls else 'plain text'}")
+    print(f"seed {chosen.seed}, namespace {kube.namespace}", flush=True)
     try:
-        install_operator(kube, arguments.operator_image, arguments.image)
-        began_s = time.monotonic()
-        life.install()
-        print(f"{'from apply to Available':28} {time.monotonic() - began_s:6.1f} s", flush=True)
-        report = asyncio.run(live(life, core + (rest if arguments.long else []), arguments.seed))
-        print(report, flush=True)
-        life.uninstall()
+        _run(life, scenarios, table, chosen)
     except (Failed, AssertionError):
         traceback.print_exc()
-        _tell_state(kube)
-        return 1
     finally:
-        _clean(kube)
-    return 0 if report.is_clean else 1
+        if not table.is_complete:
+            tell_state(kube)
+        _publish(table, chosen.report)
+        delete_namespace(kube)
+    return 0 if table.is_complete else 1
 
 
-def _tell_state(kube: Kube) -> None:
-    for arguments in (
-        ["get", "syb,pods,pvc", "-o", "wide"],
-        ["get", "syb", CLUSTER, "-o", "jsonpath={.status}"],
-        ["logs", "-l", "app.kubernetes.io/name=sybline-operator", "--tail=40"],
-        ["logs", "-l", f"sybline.io/cluster={CLUSTER}", "--tail=15", "--prefix"],
-    ):
-        try:
-            print(kube.kubectl(*arguments), flush=True)
-        except Failed as error:
-            print(error, flush=True)
+def _publish(table: Table, file: Path | None) -> None:
+    print(f"\n{table.markdown()}", flush=True)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(table.markdown())
 
 
-def _clean(kube: Kube) -> None:
-    """Delete the namespace, which must never hang."""
-    run(["kubectl", "delete", "namespace", kube.namespace, "--wait=false", "--ignore-not-found"])
-    try:
-        wait_for("the namespace is gone", lambda: not _exists(kube.namespace), deadline_s=90.0)
-    except Failed as error:
-        print(error, flush=True)
-
-
-def _exists(namespace: str) -> bool:
-    return bool(run(["kubectl", "get", "namespace", namespace, "--ignore-not-found", "-o", "name"]))
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -33,13 +33,19 @@ def run(command: Sequence[str], *, text: str = "", deadline_s: float = COMMAND_S
         )
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{' '.join(command)}: no end within {deadline_s:g} s") from error
+    except OSError as error:  # there is no such program
+        raise Failed(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
         raise Failed(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-def wait_for(what: str, condition: Callable[[], bool], *, deadline_s: float) -> float:
+def wait_for(
+    what: str | Callable[[], str], condition: Callable[[], bool], *, deadline_s: float
+) -> float:
     """Wait for a condition and return the seconds it took; a failing command counts as not yet.
+
+    `what` may be a function: then the message tells how it stood at the end.
 
     Raises:
         Failed: not in time.
@@ -52,7 +58,8 @@ def wait_for(what: str, condition: Callable[[], bool], *, deadline_s: float) -> 
         except Failed as error:
             last = f" ({error})"
         time.sleep(POLL_S)
-    raise Failed(f"not within {deadline_s:g} s: {what}{last}")
+    awaited = what if isinstance(what, str) else what()
+    raise Failed(f"not within {deadline_s:g} s: {awaited}{last}")
 
 
 class Kube:

@@ -3,17 +3,19 @@
 Needs KUBECONFIG (`make e2e` sets it). Members are not asked: no pod of these clusters ever runs.
 """
 
+import json
 import secrets
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
 import pytest
-from kubernetes import client, config, dynamic
 
-from sybline_operator.kubernetes_api import ApiError, KubernetesApi
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
+from sybline_operator.metrics import Metrics
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
+from sybline_operator.telling import Teller
 from tests.e2e.kube import run, wait_for
 
 pytestmark = pytest.mark.kubernetes
@@ -36,8 +38,7 @@ def api() -> KubernetesApi:
             "--timeout=30s",
         ]
     )
-    config.load_kube_config()
-    return KubernetesApi(dynamic.DynamicClient(client.ApiClient()))
+    return connect()
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def cluster(names: Names, **spec: Any) -> Json:
     }
 
 
-def look(api: KubernetesApi, names: Names) -> float:
+def look(api: KubernetesApi, names: Names) -> float | None:
     return reconcile(Context(api, IMAGE, now=lambda: NOW), names.namespace, names.cluster)
 
 
@@ -177,3 +178,19 @@ def test_deleting_the_namespace_never_hangs_without_an_operator(
     api.apply(cluster(names, image=IMAGE))
     look(api, names)
     run(["kubectl", "delete", "namespace", names.namespace, "--timeout=60s"])
+
+
+def test_an_event_that_happens_again_is_counted_as_kubectl_shows_it(
+    api: KubernetesApi, names: Names
+) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    body = api.get(f"{GROUP}/{VERSION}", KIND, names.namespace, names.cluster)
+    assert body is not None
+    for _ in range(3):
+        Teller(api, Metrics(), body, lambda: NOW).did("RestartPod", "Restarting orders-1")
+    found = run(["kubectl", "-n", names.namespace, "get", "events", "-o", "json"])
+    [event] = [item for item in json.loads(found)["items"] if item["reason"] == "RestartPod"]
+    assert (event["count"], event["type"]) == (3, "Normal")
+    described = run(["kubectl", "-n", names.namespace, "describe", "syb", names.cluster])
+    assert "(x3 over" in described
+    assert "Restarting orders-1" in described

@@ -1,4 +1,8 @@
-"""Damaged, missing, cut and foreign files under real members: refused by name, or whole (C-7, F5, P7)."""
+"""Damaged, missing, cut and foreign files under real members: refused by name, or whole (C-7, F5, P7).
+
+One damage of each sort here: what the process makes of it. Every byte of every file is tried in-process, by
+`tests/broker/replication/test_journal_damage.py`.
+"""
 
 import asyncio
 import json
@@ -88,11 +92,10 @@ async def test_a_flipped_bit_in_any_kind_of_file_is_refused_or_harms_nothing(
     damages: dict[str, Callable[[Path], object]] = {}
     for kind, paths in by_kind(stored).items():
         for path in {paths[0], paths[-1]}:
-            size = content_bytes(stored.origin / path)
-            for place, at in (("head", min(20, size - 1)), ("middle", size // 2)):
-                damages[f"{kind} {place} of {path.name}"] = lambda directory, p=path, a=at: flip(
-                    directory / p, a
-                )
+            middle = content_bytes(stored.origin / path) // 2
+            damages[f"{kind} middle of {path.name}"] = lambda directory, p=path, at=middle: flip(
+                directory / p, at
+            )
     found = await outcomes(stored, damages)
     for what, outcome in found.items():
         if what.startswith(("IDENTITY", "CURRENT", "checkpoint-#", "log-#")):
@@ -122,8 +125,8 @@ async def test_a_missing_file_of_any_kind_is_refused_or_not_needed(stored: Store
 async def test_a_file_cut_short_is_refused_or_not_needed(stored: StoredMember) -> None:
     damages: dict[str, Callable[[Path], object]] = {}
     for kind, paths in by_kind(stored).items():
-        size = content_bytes(stored.origin / paths[-1])
-        for left in (0, size // 2):
+        half = content_bytes(stored.origin / paths[-1]) // 2
+        for left in (0, half) if kind in ("log-#", "CURRENT") else (half,):
             damages[f"{kind} cut to {left}"] = lambda directory, p=paths[-1], n=left: cut(
                 directory / p, n
             )
@@ -145,7 +148,7 @@ async def test_a_write_that_was_under_way_is_cut_off_and_nothing_is_lost(
             file.seek(end)
             file.write(rng.randbytes(size))
 
-    damages = {f"{n} bytes of a record": lambda d, n=n: tear(d, n) for n in (1, 25, 700, 20_000)}
+    damages = {f"{n} bytes of a record": lambda d, n=n: tear(d, n) for n in (25, 20_000)}
     assert set((await outcomes(stored, damages)).values()) == {"served"}
 
 
@@ -161,7 +164,7 @@ async def test_a_log_of_a_clean_stop_that_ends_early_is_refused(stored: StoredMe
             file.seek(begin)
             file.write(bytes(end - begin - 60))  # but for the promise at the end
 
-    damages = {f"zeros from {share}": lambda d, s=share: wipe(d, s) for share in (0.1, 0.5, 0.9)}
+    damages = {f"zeros from {share}": lambda d, s=share: wipe(d, s) for share in (0.1, 0.9)}
     assert set((await outcomes(stored, damages)).values()) == {"refused"}
 
 

@@ -88,7 +88,7 @@ class Dev:
 def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     """Start `sybline dev` in a directory and on ports of this test."""
     started: list[Dev] = []
-    first_port = free_port()
+    first_port = free_port(block=30)
 
     def start(*options: str) -> Dev:
         started.append(Dev(tmp_path, first_port, *options))

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.client import Client, logged_in
 from tests.support.cluster import ROOT, SYBLINE, Cluster
+from tests.support.connections import dialled
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -107,6 +108,11 @@ def test_reg_k2_a_data_directory_that_cannot_be_made_stops_the_start(
     assert "Traceback" not in text
 
 
+def healthcheck(cluster: Cluster) -> tuple[int, str]:
+    """Return how the health check of an image with the first member's environment ends."""
+    return run_until_exit(cluster[1].environment, "healthcheck", directory=cluster.directory)
+
+
 async def test_reg_k7_a_single_member_serves_and_finds_its_data_again(
     own_cluster: Callable[..., Cluster],
 ) -> None:
@@ -115,7 +121,9 @@ async def test_reg_k7_a_single_member_serves_and_finds_its_data_again(
     async with await logged_in(cluster.addresses[0]) as client:
         await client.create_queue("alone")
         await client.publish("alone", b"a")
+    assert healthcheck(cluster) == (0, "")
     cluster[1].kill()
+    assert "Connection refused" in healthcheck(cluster)[1]
     await cluster.restart()
     async with await logged_in(cluster.addresses[0]) as client:
         assert await client.drain("alone") == [b"a"]
@@ -128,13 +136,12 @@ async def test_reg_s2_strangers_at_the_peer_port_change_nothing(
     leader = await cluster.wait_leader()
     term = (await cluster.metrics(leader))["sybline_raft_term"]
     for noise in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096), b"\xff" * 64, b""):
-        reader, writer = await asyncio.open_connection("127.0.0.1", cluster[leader].peer_port)
-        writer.write(noise)
-        writer.write_eof()
-        async with asyncio.timeout(15):
-            with contextlib.suppress(ConnectionError):
-                await reader.read()  # whatever it answers, it closes
-        writer.close()
+        async with dialled(cluster[leader].peer_port) as (reader, writer):
+            writer.write(noise)
+            writer.write_eof()
+            async with asyncio.timeout(15):
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()  # whatever it answers, it closes
     foreign = own_cluster(settings={"CLUSTER_SECRET": "another secret"})
     peers = {m: f"127.0.0.1:{cluster[m].peer_port}" for m in (1, 2)}
     foreign[3].environment |= {"NODES": "1,2", "ADDRESSES": ",".join(peers.values())}
@@ -153,7 +160,7 @@ async def test_reg_s2_strangers_at_the_peer_port_change_nothing(
 
 
 async def test_sybline_dev_serves_reports_and_restarts_a_dead_member(tmp_path: Path) -> None:
-    first = free_port()
+    first = free_port(block=30)
     password_file = tmp_path / "password"
     process = subprocess.Popen(
         [
@@ -162,7 +169,8 @@ async def test_sybline_dev_serves_reports_and_restarts_a_dead_member(tmp_path: P
             "--members=3",
             f"--data-dir={tmp_path / 'dev'}",
             f"--grpc-port={first}",
-            f"--http-port={first + 100}",
+            f"--http-port={first + 10}",
+            f"--peer-port={first + 20}",
             f"--password-file={password_file}",
             "--output=json",
             "--restart",

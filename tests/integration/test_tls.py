@@ -1,6 +1,8 @@
 """Real members over TLS: an old client, and a whole rotation, CA included, under load (REG-K8, REG-S4)."""
 
 import asyncio
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from tests.support.certificates import Authority, SecretVolume
 from tests.support.channels import Trust
 from tests.support.checker import OK
 from tests.support.client import Client
-from tests.support.cluster import ADMIN, ADMIN_PASSWORD, Cluster
+from tests.support.cluster import ADMIN, ADMIN_PASSWORD, SYBLINE, Cluster
 from tests.support.load import Load, LoadSettings, running_load
 from tests.support.old_client import OldClient, OldClientError
 from tests.support.waiting import wait_for, wait_until
@@ -78,6 +80,7 @@ async def test_reg_k8_a_rotation_of_certificates_and_ca_under_load_fails_no_publ
     cluster, old, new = secure.cluster, secure.ca, Authority()
     await cluster.start_and_wait()
     await _run_old_client(secure)
+    assert await asyncio.to_thread(_healthcheck, secure) == 0
     # A client that has the new CA already: the one that must not be surprised.
     cluster.trust = secure.trust(old, new)
     load = Load(
@@ -102,6 +105,14 @@ async def test_reg_k8_a_rotation_of_certificates_and_ca_under_load_fails_no_publ
         assert metrics["sybline_raft_leader_changes_total"] == 1
         assert metrics["sybline_peer_connections_lost_total"] == 0
     await _see_that_the_old_ca_is_gone(secure, new)
+
+
+def _healthcheck(secure: SecureCluster) -> int:
+    """Return the status of the health check of an image with the first member's environment."""
+    member = secure.cluster[1]
+    environment = {"PATH": os.environ["PATH"], **member.environment}
+    command = [str(SYBLINE), "healthcheck"]
+    return subprocess.run(command, cwd=member.directory, env=environment, timeout=20).returncode
 
 
 async def _run_old_client(secure: SecureCluster) -> None:

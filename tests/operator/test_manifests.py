@@ -39,7 +39,9 @@ def test_liveness_never_asks_for_a_quorum() -> None:
 
 def test_the_workload_restarts_nothing_by_itself_and_starts_everything_at_once() -> None:
     desired = wanted()
-    found = workload.stateful_set(desired, replicas=3, template=workload.pod_template(desired))
+    found = workload.stateful_set(
+        desired, replicas=3, template=workload.pod_template(desired), storage_size="1Gi"
+    )
     assert found["spec"]["updateStrategy"] == {"type": "OnDelete"}
     assert found["spec"]["podManagementPolicy"] == "Parallel"
     assert found["spec"]["serviceName"] == NAMES.peer_service
@@ -57,7 +59,7 @@ def test_members_find_each_other_before_they_are_ready() -> None:
     [
         {"image": "sybline:2"},
         {"resources": {"requests": {"cpu": "1"}}},
-        {"config": {"log": {"level": "debug"}}},
+        {"config": {"raft": {"heartbeat_s": 0.2}}},
         {"scheduling": {"nodeSelector": {"disk": "fast"}}},
         {"podTemplate": {"labels": {"team": "shop"}}},
     ],
@@ -76,25 +78,16 @@ def test_what_is_not_in_a_pod_restarts_none(change: dict[str, Any]) -> None:
 
 
 def test_labels_of_users_never_replace_those_that_find_the_pods() -> None:
-    desired = wanted(podTemplate={"labels": {"sybline.io/cluster": "other", "team": "shop"}})
+    desired = wanted(podTemplate={"labels": {"app.kubernetes.io/name": "other", "team": "shop"}})
     labels = workload.pod_template(desired)["metadata"]["labels"]
-    assert labels["sybline.io/cluster"] == "orders"
+    assert labels["app.kubernetes.io/name"] == "sybline"
     assert labels["team"] == "shop"
 
 
-def test_one_member_alone_has_no_disruption_budget() -> None:
-    assert disruption.disruption_budget(wanted(), voters=1, may_disrupt=True) is None
-
-
-@pytest.mark.parametrize(
-    ("voters", "may_disrupt", "away"), [(3, True, 1), (3, False, 0), (5, True, 2), (2, True, 0)]
-)
-def test_the_budget_follows_the_voters_and_the_verdict(
-    voters: int, may_disrupt: bool, away: int
-) -> None:
-    budget = disruption.disruption_budget(wanted(), voters=voters, may_disrupt=may_disrupt)
-    assert budget is not None
-    assert budget["spec"]["maxUnavailable"] == away
+def test_the_budget_keeps_so_many_pods_ready() -> None:
+    budget = disruption.disruption_budget(wanted(), pods_needed=2)
+    assert budget["spec"]["minAvailable"] == 2
+    assert budget["spec"]["selector"]["matchLabels"] == wanted().names.selector
 
 
 def test_secrets_outlive_the_resource_as_the_disks_do() -> None:

@@ -1,12 +1,14 @@
 """The planner over a model of a cluster: whatever happens in between, it converges and never breaks a quorum itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sybline_operator.observation import Observed
-from sybline_operator.plan import Goal, make_plan
+from sybline_operator.observation import Observed, StopVerdict
+from sybline_operator.plan import Goal, Plan, make_plan
+from sybline_operator.reasons import Refusal
 from sybline_operator.steps import (
     AddMember,
     HandOver,
@@ -15,6 +17,7 @@ from sybline_operator.steps import (
     RemoveMember,
     RestartPod,
     SetReplicas,
+    Step,
     WriteTemplate,
 )
 from tests.operator.world import NAMES, World
@@ -38,6 +41,12 @@ def settle(world: World, goal: Goal) -> list[object]:
             assert names == sorted(NAMES.pod(ordinal) for ordinal in range(goal.replicas))
             assert {pod.template for pod in world.pods.values()} == {goal.template_hash}
             assert world.replicas == goal.replicas
+            assert f"{world.template_gib}Gi" == goal.storage_size
+            for member in world.members:
+                claim = world.claims[NAMES.ordinal(member.name) or 0]
+                assert world.recorded[member.id].claim_uid == str(claim.uid)
+            grown = {world.claims[ordinal].has_gib for ordinal in range(goal.replicas)}
+            assert grown == {world.template_gib}
             return steps
     raise AssertionError(f"still at it: {make_plan(goal, world.observe())}, {world}")
 
@@ -94,21 +103,82 @@ def test_a_restart_that_is_not_approved_waits_and_says_nothing_to_the_pods() -> 
     settle(world, Goal(3, "a"))
     plan = make_plan(Goal(3, "b", may_restart=False), world.observe())
     assert plan.is_done
+    assert plan.refusal is Refusal.RESTART_WAITS
 
 
-def test_a_template_that_cannot_start_stops_at_the_first_pod_and_heals_when_it_is_mended() -> None:
-    world = World("a", broken={"bad"})
+def test_a_roll_whose_leave_ends_stops_between_two_members_and_goes_on_with_it() -> None:
+    world = World("a")
     settle(world, Goal(3, "a"))
-    world.wanted_template = "bad"
-    goal = Goal(3, "bad")
+    world.wanted_template = "b"
+    taken: list[object] = []
+    for _ in range(50):
+        world.pass_time()
+        is_half = any(isinstance(step, RestartPod) for step in taken)
+        plan = make_plan(Goal(3, "b", may_restart=not is_half), world.observe())
+        if plan.step is not None:
+            taken.append(plan.step)
+            world.carry_out(plan.step)
+    assert sorted(pod.template for pod in world.pods.values()) == ["a", "a", "b"]
+    assert plan == Plan(refusal=Refusal.RESTART_WAITS)
+    steps = settle(world, Goal(3, "b"))
+    assert sum(isinstance(step, RestartPod) for step in steps) == 2
+
+
+@pytest.mark.parametrize("template", ["bad", "ends"])
+def test_a_template_that_cannot_start_stops_at_the_first_pod_and_heals_when_it_is_mended(
+    template: str,
+) -> None:
+    world = World("a", broken={"bad"}, ending={"ends"})
+    settle(world, Goal(3, "a"))
+    world.wanted_template = template
+    goal = Goal(3, template)
     for _ in range(50):
         world.pass_time()
         plan = make_plan(goal, world.observe())
         if plan.step is not None:
             world.carry_out(plan.step)
-    assert [pod.template for pod in world.pods.values()].count("bad") == 1
+    assert [pod.template for pod in world.pods.values()].count(template) == 1
     assert world.has_quorum
+    mended = Goal(3, "c", may_restart=False)
+    for _ in range(50):
+        world.wanted_template = "c"
+        world.pass_time()
+        plan = make_plan(mended, world.observe())
+        if plan.step is not None:
+            world.carry_out(plan.step)
+    assert sorted(pod.template for pod in world.pods.values()) == ["a", "a", "c"]
     settle(world, Goal(3, "c"))
+
+
+@pytest.mark.parametrize("template", ["bad", "ends"])
+def test_a_cluster_that_never_started_heals_when_its_template_is_mended(template: str) -> None:
+    world = World(template, broken={"bad"}, ending={"ends"})
+    for _ in range(20):
+        world.pass_time()
+        plan = make_plan(Goal(3, template), world.observe())
+        if plan.step is not None:
+            world.carry_out(plan.step)
+    assert not world.founded
+    settle(world, Goal(3, "c"))
+
+
+def test_a_member_that_ended_once_and_is_needed_is_not_taken_for_stuck() -> None:
+    world = World("a", ending={"ends"})
+    settle(world, Goal(3, "a"))
+    world.template = "b"  # a roll is under way
+    seen = world.observe()
+    shaken = replace(seen.pods[1], ready=False, trouble="ended soon after its start")
+    others = {m.id: StopVerdict(False, "TOO_FEW_HEALTHY", "no") for m in world.members}
+    pods = (seen.pods[0], shaken, seen.pods[2])
+    plan = make_plan(Goal(3, "b"), replace(seen, pods=pods, verdicts=others))
+    assert plan.step is None
+
+
+def test_what_is_said_of_a_template_is_kept_true_without_a_restart() -> None:
+    world = World("a")
+    settle(world, Goal(3, "a"))
+    plan = make_plan(Goal(3, "a", made_of="of another spec"), world.observe())
+    assert plan.step == WriteTemplate()
 
 
 def test_a_member_that_lost_its_disk_is_replaced_by_a_new_one() -> None:
@@ -120,6 +190,26 @@ def test_a_member_that_lost_its_disk_is_replaced_by_a_new_one() -> None:
     assert any(isinstance(s, RemoveMember) and s.id == lost for s in steps)
     assert any(isinstance(s, AddMember) and s.pod == NAMES.pod(1) for s in steps)
     assert lost not in {member.id for member in world.members}
+
+
+def test_a_disk_restored_from_a_copy_counts_for_nothing_until_it_has_everything_again() -> None:
+    world = World("a")
+    settle(world, Goal(3, "a"))
+    copied = world.disks[1]
+    world.copy_disk(1)
+    steps = settle(world, Goal(3, "a"))
+    [removed] = [s for s in steps if isinstance(s, RemoveMember)]
+    assert removed.id == copied
+    assert "older copy" in removed.why
+    assert sum(isinstance(s, PromoteMember) for s in steps) == 1
+    assert copied in {member.id for member in world.members}
+
+
+def test_the_disk_of_a_member_alone_is_what_it_has() -> None:
+    world = World("a")
+    settle(world, Goal(1, "a"))
+    world.copy_disk(0)
+    assert settle(world, Goal(1, "a")) == []
 
 
 def test_without_a_quorum_nothing_is_done() -> None:
@@ -158,7 +248,9 @@ class Look:
 LOOKS = st.lists(
     st.builds(
         Look,
-        fault=st.sampled_from(["", "", "", "kill", "disk", "seed left"]),
+        fault=st.sampled_from(
+            ["", "", "", "kill", "disk", "copy", "workload", "all pods", "seed left"]
+        ),
         ordinal=st.integers(0, 4),
         stale=st.booleans(),
         interrupted=st.booleans(),
@@ -167,18 +259,28 @@ LOOKS = st.lists(
 )
 
 
+def _never_shrinking(goals: list[Goal]) -> list[Goal]:
+    """Order the sizes: the API server refuses disks that are to shrink."""
+    sizes = sorted(goal.storage_size for goal in goals)
+    return [replace(goal, storage_size=size) for goal, size in zip(goals, sizes, strict=True)]
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     looks=LOOKS,
     goals=st.lists(
-        st.builds(Goal, st.sampled_from([1, 3, 5]), st.sampled_from(["a", "b"]), st.booleans()),
+        st.builds(
+            Goal, st.sampled_from([1, 3, 5]), st.sampled_from(["a", "b", "b", "bad", "ends"]), st.booleans(),
+            storage_size=st.sampled_from(["10Gi", "10Gi", "20Gi"]),
+            may_restart=st.booleans(), may_mend=st.booleans(),
+        ),
         min_size=1, max_size=4,
-    ),
+    ).map(_never_shrinking),
 )  # fmt: skip
 def test_whatever_is_killed_stale_or_interrupted_it_converges_and_breaks_no_quorum(
     looks: list[Look], goals: list[Goal]
 ) -> None:
-    world = World("a")
+    world = World("a", broken={"bad"}, ending={"ends"})
     stale: Observed = world.observe()
     for at, look in enumerate(looks):
         goal = goals[at * len(goals) // len(looks)]
@@ -186,12 +288,25 @@ def test_whatever_is_killed_stale_or_interrupted_it_converges_and_breaks_no_quor
         _happen(world, look)
         world.pass_time()
         fresh = world.observe()
-        plan = make_plan(goal, stale if look.stale else fresh)
-        stale = fresh
+        seen, stale = (stale if look.stale else fresh), fresh
+        plan = make_plan(goal, seen)
+        _check_restarts(goal, seen, plan.step)
         if plan.step is not None and not look.interrupted:
             world.carry_out(plan.step)
     if _survives(world):
-        settle(world, goals[-1])
+        settle(world, replace(goals[-1], template_hash="c", may_restart=True, may_mend=True))
+
+
+def _check_restarts(goal: Goal, seen: Observed, step: Step | None) -> None:
+    """Without leave, nobody who serves is restarted, nor would come back another after a loss."""
+    if goal.may_restart:
+        return
+    stuck = {pod.name for pod in seen.pods if pod.trouble and not pod.ready}
+    if isinstance(step, RestartPod):
+        assert step.pod in stuck
+    if isinstance(step, WriteTemplate):
+        assert stuck
+        assert goal.may_mend
 
 
 def _happen(world: World, look: Look) -> None:
@@ -202,6 +317,12 @@ def _happen(world: World, look: Look) -> None:
         world.kill(look.ordinal)
     elif look.fault == "disk" and bears and world.cluster_uid:
         world.lose_disk(look.ordinal)
+    elif look.fault == "copy" and bears:
+        world.copy_disk(look.ordinal)
+    elif look.fault == "workload":
+        world.lose_workload()
+    elif look.fault == "all pods":
+        world.lose_workload(with_pods=True)
 
 
 def _survives(world: World) -> bool:

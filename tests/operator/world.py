@@ -5,31 +5,43 @@ It refuses what the broker and the API server would refuse, and raises Assertion
 
 from dataclasses import dataclass, field
 
+from sybline_operator.claims import recorded
+from sybline_operator.member_rows import member_rows
 from sybline_operator.names import Names
 from sybline_operator.observation import (
+    ClaimSeen,
+    ConfiguredSeen,
+    IdentitySeen,
     MemberSeen,
     MembershipSeen,
+    MemberStatusSeen,
     Observed,
     PodSeen,
+    Recorded,
     StopVerdict,
     WorkloadSeen,
 )
 from sybline_operator.steps import (
     AddMember,
     DeleteClaim,
+    ExpandClaim,
     HandOver,
     PermitFounding,
     PromoteMember,
     RecordFounding,
     RemoveMember,
+    RenewBlankDisk,
+    ReplaceWorkload,
     RestartPod,
     SetReplicas,
     Step,
+    WithdrawFounding,
     WriteTemplate,
 )
 
 NAMES = Names("here", "orders")
 CATCH_UP_LOOKS = 2
+GIB = 1 << 30
 
 
 @dataclass
@@ -39,6 +51,16 @@ class Pod:
     uid: int
     template: str
     back: int = 1
+    flickers: bool = False  # its container runs for a moment, and will end again
+
+
+@dataclass
+class Claim:
+    """The claim of a disk; the provisioner gives it what it asks for, in time."""
+
+    uid: int
+    asked_gib: int
+    has_gib: int
 
 
 @dataclass
@@ -57,6 +79,7 @@ class World:
 
     wanted_template: str
     broken: set[str] = field(default_factory=set)  # templates whose pods cannot start
+    ending: set[str] = field(default_factory=set)  # templates whose containers start and end again
     replicas: int = 0
     has_workload: bool = False
     template: str = ""
@@ -64,6 +87,11 @@ class World:
     founded_uid: int = 0
     cluster_uid: int = 0
     disks: dict[int, int] = field(default_factory=dict)  # ordinal -> member id
+    claims: dict[int, Claim] = field(default_factory=dict)  # by ordinal
+    template_gib: int = 10  # of new claims
+    may_grow: bool = True  # the storage class allows it
+    workloads: int = 0  # how many StatefulSets there were
+    recorded: dict[int, Recorded] = field(default_factory=dict)  # as the status has it
     pods: dict[int, Pod] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
     leader: int = 0
@@ -71,6 +99,9 @@ class World:
     next_id: int = 1
     next_uid: int = 1
     founded: int = 0  # how often a cluster was founded
+    positions: dict[int, tuple[int, int]] = field(
+        default_factory=dict
+    )  # last term and index, by member id
 
     # --- facts ---
     def runs(self, ordinal: int) -> bool:
@@ -113,12 +144,16 @@ class World:
             if ordinal not in self.pods:
                 self._create(ordinal)
         for ordinal, pod in list(self.pods.items()):
-            if ordinal >= self.replicas:
+            if ordinal >= self.replicas and self.has_workload:
                 del self.pods[ordinal]
+            elif pod.template in self.ending:
+                pod.flickers = not pod.flickers
             elif pod.back and pod.template not in self.broken:
                 pod.back -= 1
                 if pod.back == 0:
                     self._started(ordinal)
+        for claim in self.claims.values():
+            claim.has_gib = claim.asked_gib
         if self.has_quorum:
             healthy = [m for m in self.voters() if self.healthy(m)]
             if self.leader not in {m.id for m in healthy}:
@@ -130,8 +165,13 @@ class World:
             self.leader = 0
 
     def _create(self, ordinal: int) -> None:
-        self.pods[ordinal] = Pod(self.next_uid, self.template)
+        self.pods[ordinal] = Pod(self._uid(), self.template)
+        if ordinal not in self.claims:
+            self.claims[ordinal] = Claim(self._uid(), self.template_gib, 0)
+
+    def _uid(self) -> int:
         self.next_uid += 1
+        return self.next_uid
 
     def _started(self, ordinal: int) -> None:
         if ordinal in self.disks:
@@ -147,14 +187,30 @@ class World:
     # --- faults ---
     def kill(self, ordinal: int) -> None:
         if ordinal in self.pods:
-            self._create(ordinal)
+            del self.pods[ordinal]
+            if self.has_workload:
+                self._create(ordinal)
             for member in self.members:
                 if member.name == NAMES.pod(ordinal):
                     member.behind = max(member.behind, 1)
 
     def lose_disk(self, ordinal: int) -> None:
         self.disks.pop(ordinal, None)
+        self.claims.pop(ordinal, None)
         self.kill(ordinal)
+
+    def copy_disk(self, ordinal: int) -> None:
+        """Restore a disk from a copy of a while ago, under a new claim of the same name."""
+        if ordinal in self.claims:
+            claim = self.claims[ordinal]
+            self.claims[ordinal] = Claim(self._uid(), claim.asked_gib, claim.has_gib)
+            self.kill(ordinal)
+
+    def lose_workload(self, *, with_pods: bool = False) -> None:
+        """Delete the StatefulSet; its disks stay."""
+        self.has_workload = False
+        if with_pods:
+            self.pods.clear()
 
     # --- what the operator sees and does ---
     def observe(self) -> Observed:
@@ -165,18 +221,48 @@ class World:
             )
         workload = None
         if self.has_workload:
-            workload = WorkloadSeen(self.replicas, {}, self.template, "1Gi")
-        return Observed(
+            workload = WorkloadSeen(
+                self.replicas, {}, self.template, f"{self.template_gib}Gi", str(self.workloads)
+            )
+        seen = Observed(
             names=NAMES,
             workload=workload,
             pods=tuple(self._pod_seen(o, pod) for o, pod in sorted(self.pods.items())),
             membership=membership,
-            identities={NAMES.pod(o): self.disks[o] for o in self.pods if self.runs(o)},
+            identities={
+                NAMES.pod(o): IdentitySeen(self.disks[o], NAMES.pod(o), self.cluster_uid)
+                for o in self.pods
+                if self.runs(o)
+            },
             verdicts={m.id: self.may_stop(m) for m in self.members} if membership else {},
-            claims={NAMES.claim(o): "1Gi" for o in self.disks},
+            claims={NAMES.claim(o): self._claim_seen(o, c) for o, c in self.claims.items()},
+            statuses={NAMES.pod(o): self._status(o) for o in self.pods if self.runs(o)},
+            recorded=self.recorded,
             has_seed=self.has_seed,
             founded_uid=self.founded_uid,
         )
+        self.recorded = recorded({"members": member_rows(seen)})
+        return seen
+
+    def _status(self, ordinal: int) -> MemberStatusSeen:
+        """Return what a member says of itself: nothing of a cluster, unless it is in the configuration."""
+        disk = self.disks[ordinal]
+        member = next((m for m in self.members if m.id == disk), None)
+        term, index = self.positions.get(disk, (4, 100) if member else (0, 0))
+        return MemberStatusSeen(
+            id=disk, cluster_uid=self.cluster_uid if member else 0,
+            configuration_version=self.version if member else 0, removed=False, ready=False,
+            not_ready_because="", version="", term=term, last_index=index, commit_index=index,
+            publishes_refused_because="", config_sha256="", settings_pending=(), settings_refused_because="",
+            last_log_term=term,
+            configured=tuple(ConfiguredSeen(m.id, m.name, m.voter) for m in self.members) if member else (),
+        )  # fmt: skip
+
+    def _claim_seen(self, ordinal: int, claim: Claim) -> ClaimSeen:
+        return ClaimSeen(
+            NAMES.claim(ordinal), str(claim.uid), claim.asked_gib * GIB, claim.has_gib * GIB, True,
+            refused="" if self.may_grow else "not allowed",
+        )  # fmt: skip
 
     def _seen(self, member: Member) -> MemberSeen:
         healthy = self.healthy(member)
@@ -188,12 +274,12 @@ class World:
 
     def _pod_seen(self, ordinal: int, pod: Pod) -> PodSeen:
         runs = pod.back == 0
-        trouble = "ImagePullBackOff" if pod.template in self.broken else ""
+        trouble = "ImagePullBackOff" if pod.template in self.broken | self.ending else ""
         member = next((m for m in self.members if m.name == NAMES.pod(ordinal)), None)
         ready = runs and self.has_quorum and member is not None and self.healthy(member)
         return PodSeen(
-            NAMES.pod(ordinal), ordinal, str(pod.uid), "10.0.0.1", "node1", ready, False, runs,
-            pod.template, trouble,
+            NAMES.pod(ordinal), ordinal, str(pod.uid), "10.0.0.1", "node1", ready, False,
+            runs or pod.flickers, pod.template, trouble, running_s=1_000.0 if runs else 0.0,
         )  # fmt: skip
 
     def carry_out(self, step: Step) -> None:
@@ -208,6 +294,12 @@ class World:
             case PermitFounding():
                 assert not self.cluster_uid, "permitted to found a second cluster"
                 self.has_seed = True
+            case WithdrawFounding():
+                self.has_seed = False
+            case RenewBlankDisk(victim):
+                if 0 in self.pods and str(self.pods[0].uid) == victim.pod_uid:
+                    assert not self.members, "a disk is deleted that may have something on it"
+                    self.lose_disk(0)
             case RecordFounding():
                 self.founded_uid, self.has_seed = step.cluster_uid, False
             case SetReplicas():
@@ -216,7 +308,7 @@ class World:
                     assert ordinal is not None
                     assert ordinal < max(step.replicas, 1), f"{member.name} lost its pod"
                 if not self.has_workload:
-                    self.has_workload, self.template = True, self.wanted_template
+                    self._make_workload()
                 self.replicas = step.replicas
             case WriteTemplate():
                 self.template = self.wanted_template
@@ -227,13 +319,30 @@ class World:
                 if pod is not None and str(pod.uid) == step.uid:
                     self.kill(ordinal)
             case DeleteClaim():
-                ordinal = NAMES.ordinal(step.claim.removeprefix("data-"))
-                assert ordinal is not None
-                if ordinal not in self.pods:
+                ordinal = _ordinal_of(step.claim)
+                claim = self.claims.get(ordinal)
+                if ordinal not in self.pods and claim is not None and str(claim.uid) == step.uid:
+                    self.claims.pop(ordinal, None)
                     lost = self.disks.pop(ordinal, None)
                     assert all(m.id != lost for m in self.members), "a member lost its disk"
+            case ExpandClaim():
+                claim = self.claims.get(_ordinal_of(step.claim))
+                if claim is not None and str(claim.uid) == step.uid:
+                    assert self.may_grow, "half of the disks would grow"
+                    claim.asked_gib = max(claim.asked_gib, int(step.size.removesuffix("Gi")))
+            case ReplaceWorkload():
+                if step.uid == str(self.workloads):
+                    self.lose_workload()
             case _:
                 self._change_members(step)
+
+    def _make_workload(self) -> None:
+        """Make the StatefulSet, with the template that the last one left beside its pods, if it left any."""
+        self.has_workload = True
+        self.workloads += 1
+        self.template = self.template if self.pods else self.wanted_template
+        asked = [self.claims[ordinal].asked_gib for ordinal in self.pods if ordinal in self.claims]
+        self.template_gib = min(asked, default=self.template_gib)
 
     def _change_members(self, step: Step) -> None:
         if not self.has_quorum:
@@ -264,3 +373,9 @@ class World:
         if fit >= sum(m.voter for m in rest) // 2 + 1:
             self.members = rest
             self.version += 1
+
+
+def _ordinal_of(claim: str) -> int:
+    ordinal = NAMES.ordinal(claim.removeprefix("data-"))
+    assert ordinal is not None
+    return ordinal

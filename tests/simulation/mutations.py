@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from tests.simulation.mutation_table import MUTATIONS, Mutation
+from tests.simulation.mutation import Mutation
+from tests.simulation.mutation_table import MUTATIONS
 from tests.simulation.schedules import SCHEDULES
 from tests.simulation.simulation import simulate
 from tests.simulation.violation import Violation

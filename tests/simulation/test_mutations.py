@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.mutation_table import MUTATIONS, Mutation
+from tests.simulation.mutation import Mutation
+from tests.simulation.mutation_table import MUTATIONS
 from tests.simulation.mutations import find, known_seeds
 
 pytestmark = pytest.mark.simulation

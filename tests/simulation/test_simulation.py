@@ -13,7 +13,7 @@ from tests.simulation.simulation import simulate
 
 pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS, TOGETHER = 14, 7  # of each configuration; runs in one test
+SEEDS, TOGETHER = 8, 4  # of each configuration; runs in one test
 REGRESSIONS = Path(__file__).parent / "regressions/seeds.txt"
 FINGERPRINTS = """
 from tests.simulation.simulation import simulate

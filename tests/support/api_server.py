@@ -79,10 +79,11 @@ class Api:
             polls=self.polls,
             clock=self.clock,
             metrics=self.metrics,
-            token_ms=int(TOKEN_S * 1000),
-            lease_ms=int(LEASE_S * 1000),
+            token_ms=lambda: int(TOKEN_S * 1000),
+            lease_ms=lambda: int(LEASE_S * 1000),
             member_facts=lambda: self.facts,
             election_s=1.0,
+            first_admin=(ADMIN, ADMIN_PASSWORD),
         )
         self.admin = Caller(ADMIN, consumer_named("admin of the test"))
         self.server = ApiServer(

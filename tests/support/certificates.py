@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sybline.tls.files import TlsFiles
+from tests.support.volumes import MountedVolume
 
 CLUSTER = "sybline"
 IDENTITY = f"sybline://{CLUSTER}/peer"
@@ -121,24 +122,15 @@ def files_in(directory: Path) -> TlsFiles:
 
 
 class SecretVolume:
-    """A directory like the one that the kubelet mounts for a Secret: an update swaps one symlink, `..data`."""
+    """A mounted Secret with a pair and the CAs it trusts."""
 
     def __init__(self, directory: Path, pair: Pair, *trusted: Authority) -> None:
         self.directory = directory
-        directory.mkdir(parents=True)
-        self._updates = 0
-        self.update(pair, *trusted)
-        for name in material(pair, *trusted):
-            (directory / name).symlink_to(Path("..data") / name)
+        self._volume = MountedVolume(directory, material(pair, *trusted))
 
     def update(self, pair: Pair, *trusted: Authority) -> None:
-        """Put new content in place, all files at one moment."""
-        self._updates += 1
-        fresh = self.directory / f"..update-{self._updates}"
-        write_material(fresh, pair, *trusted)
-        link = self.directory / "..data_tmp"
-        link.symlink_to(fresh.name)
-        link.replace(self.directory / "..data")
+        """Put another pair in place, all files at one moment."""
+        self._volume.update(material(pair, *trusted))
 
 
 def client_context(

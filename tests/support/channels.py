@@ -15,6 +15,7 @@ class Trust:
     ca: bytes
     certificate: bytes | None = None
     key: bytes | None = None
+    host: str = ""  # the name expected in the member's certificate, when it is dialled by another
 
     @property
     def credentials(self) -> grpc.ChannelCredentials:
@@ -33,4 +34,6 @@ def open_channel(
     """Return a channel; without `trust`, in plain text."""
     if trust is None:
         return grpc.aio.insecure_channel(address, options=options)
+    if trust.host:
+        options = [*options, ("grpc.ssl_target_name_override", trust.host)]
     return grpc.aio.secure_channel(address, trust.credentials, options=options)

@@ -36,7 +36,6 @@ from tests.support.cluster import ADMIN, ADMIN_PASSWORD, CHANNEL_OPTIONS
 from tests.support.waiting import WaitTimedOut
 
 Metadata = tuple[tuple[str, str], ...]
-LOG_IN_S = 60.0  # a busy machine starts all members anew within this
 _STATE_CODES = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
@@ -52,6 +51,7 @@ class LoadSettings:
     body_bytes: int = 200
     lease_s: float = 5.0
     call_timeout_s: float = 3.0
+    log_in_s: float = 60.0  # a busy machine starts all members anew within this
     pause_s: float = 0.05  # after a failed call, before the next member is asked
     return_share: float = 0.06
     abandon_share: float = 0.01
@@ -74,6 +74,7 @@ class Load:
 
     def __post_init__(self) -> None:
         self.confirmed = 0
+        self.failed_attempts = 0  # to publish; most are repeated
         self._channels: list[grpc.aio.Channel] = []
         self._stubs: list[mq_pb2_grpc.MQEndpointsStub] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,7 +158,7 @@ class Load:
 
     async def log_in(self, member: int) -> tuple[Metadata, int]:
         """Log in somewhere, beginning with one member; return the pair and where it was."""
-        ends = time.monotonic() + LOG_IN_S
+        ends = time.monotonic() + self.settings.log_in_s
         while time.monotonic() < ends:
             call = self.stub(member).Login(
                 mq_pb2.Credentials(username=ADMIN, password=ADMIN_PASSWORD),
@@ -172,7 +173,7 @@ class Load:
                 continue
             headers = await call.initial_metadata()
             return tuple((k, str(v)) for k, v in headers), member
-        raise WaitTimedOut(f"no member let a worker log in within {LOG_IN_S:g} s")
+        raise WaitTimedOut(f"no member let a worker log in within {self.settings.log_in_s:g} s")
 
     def _open_channels(self) -> None:
         for address in self.addresses:
@@ -260,6 +261,7 @@ class _Publisher:
                 timeout=self.load.settings.call_timeout_s,
             )
         except grpc.aio.AioRpcError as error:
+            self.load.failed_attempts += 1
             return self.load.note(error)
         return OK
 

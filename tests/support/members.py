@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sybline import limits
 from sybline.clock import SystemClock
+from sybline.errors import SyblineError
 from sybline.replication.configuration import (
     AddLearner,
     Change,
@@ -19,6 +20,7 @@ from sybline.replication.configuration import (
     Configuration,
     Promote,
 )
+from sybline.replication.engine import Engine
 from sybline.replication.journal import JournalOptions
 from sybline.replication.log import NoteHook
 from sybline.replication.measures import NoObserver, Observer
@@ -38,16 +40,11 @@ from sybline.state_machine.commands import (
 )
 from sybline.state_machine.replies import AnyReply, Done, Enqueued, SessionOpened
 from tests.support.ports import free_port
-from tests.support.replicas import (
-    FOR_EVER_MS,
-    PASSWORD,
-    consumer_named,
-    positions_of,
-    ranges_of,
-)
+from tests.support.replicas import FOR_EVER_MS, PASSWORD, consumer_named, positions_of, ranges_of
 from tests.support.waiting import wait_for, wait_until
 
 FAST = Timing(election_s=0.3, heartbeat_s=0.05)
+CALM = Timing(election_s=2.0, heartbeat_s=0.1)  # no election because the machine is busy
 SMALL = JournalOptions(segment_bytes=256 * 1024, margin_entries=10)
 DEADLINE_S = 20.0
 
@@ -55,6 +52,20 @@ DEADLINE_S = 20.0
 def no_note(note: bytes) -> bytes:
     """Answer no notes."""
     return b""
+
+
+class Durations(NoObserver):
+    """Writes down what took how long."""
+
+    def __init__(self) -> None:
+        self.syncs: list[float] = []
+        self.checkpoints: list[float] = []
+
+    def fsync_seconds(self, seconds: float) -> None:
+        self.syncs.append(seconds)
+
+    def checkpoint_seconds(self, seconds: float) -> None:
+        self.checkpoints.append(seconds)
 
 
 class Group:
@@ -274,3 +285,28 @@ def messages(member: Member) -> int:
     """Return how many messages the queue holds."""
     queue = member.machine.queue("q")
     return 0 if queue is None else queue.ready
+
+
+def number_of(member: Member) -> int:
+    """Return its number in the configuration."""
+    return member.status().member
+
+
+def engine_of(member: Member) -> Engine:
+    """Return what drives a member that was started."""
+    assert member._engine is not None
+    return member._engine
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, asked often."""
+    await wait_for(condition, what=what, deadline_s=DEADLINE_S, poll_s=0.005)
+
+
+async def outcome(call: "asyncio.Task[object]") -> object:
+    """Return what a call came to, in time."""
+    async with asyncio.timeout(DEADLINE_S):
+        try:
+            return await call
+        except SyblineError as error:
+            return error

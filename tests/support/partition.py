@@ -36,9 +36,12 @@ class _Gate:
 class Proxies:
     """The forwarding itself, on one event loop."""
 
-    def __init__(self, routes: Iterable[tuple[int, int, int, int]]) -> None:
-        """`routes`: (dialer, listener, proxy port, real port)."""
+    def __init__(
+        self, routes: Iterable[tuple[int, int, int, int]], *, host: str = "127.0.0.1"
+    ) -> None:
+        """`routes`: (dialer, listener, proxy port, real port); `host`: where the real ports are."""
         self._routes = list(routes)
+        self._host = host
         self._gates: dict[tuple[int, int], _Gate] = {}
         self._broken: set[frozenset[int]] = set()
         self._writers: dict[frozenset[int], set[asyncio.StreamWriter]] = {}
@@ -53,6 +56,16 @@ class Proxies:
                 proxy_port,
             )
             self._servers.append(server)
+
+    async def stop(self) -> None:
+        """Close every port and every connection."""
+        for server in self._servers:
+            server.close()
+        for writers in self._writers.values():
+            for writer in writers:
+                writer.transport.abort()
+        for server in self._servers:
+            await server.wait_closed()
 
     def stall(self, source: int, target: int) -> None:
         """Let no byte from `source` reach `target` until healed."""
@@ -88,7 +101,7 @@ class Proxies:
             return
         await self._gate(dialer, listener).open.wait()
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            far_reader, far_writer = await asyncio.open_connection(self._host, port)
         except OSError:
             writer.transport.abort()
             return

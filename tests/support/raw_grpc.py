@@ -8,6 +8,8 @@ import asyncio
 import struct
 from dataclasses import dataclass, field
 
+from tests.support.connections import dialled
+
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
@@ -43,13 +45,9 @@ async def raw_unary(
     """Call `method` (a full path) and return what came until the stream ended."""
     host, _, port = address.rpartition(":")
     async with asyncio.timeout(deadline_s):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
+        async with dialled(int(port), host=host) as (reader, writer):
             writer.write(_opening(address, method, request, headers))
             return await _read_answer(reader, writer)
-        finally:
-            writer.close()
-            await writer.wait_closed()
 
 
 def _opening(address: str, method: str, request: bytes, headers: list[tuple[str, str]]) -> bytes:

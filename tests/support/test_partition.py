@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.connections import closing, dialled
 from tests.support.partition import PeerNetwork
 from tests.support.ports import free_port
 
 QUIET_S = 0.15  # long enough on loopback for a byte that may pass to have passed
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
@@ -38,24 +37,6 @@ async def network() -> AsyncIterator[PeerNetwork]:
             await end.wait()
 
 
-@contextlib.asynccontextmanager
-async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    """Close a connection and wait until its socket is closed, so that none is left to the collector."""
-    try:
-        yield
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-@contextlib.asynccontextmanager
-async def dialled(network: PeerNetwork) -> AsyncIterator[Connection]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", network.port(1, 2))
-    async with closing(writer):
-        yield reader, writer
-
-
 async def is_quiet(reader: asyncio.StreamReader) -> bool:
     try:
         await asyncio.wait_for(reader.read(1), QUIET_S)
@@ -68,7 +49,7 @@ async def is_quiet(reader: asyncio.StreamReader) -> bool:
 async def test_a_stalled_direction_delivers_after_the_heal(
     network: PeerNetwork, direction: tuple[int, int]
 ) -> None:
-    async with dialled(network) as (reader, writer):
+    async with dialled(network.port(1, 2)) as (reader, writer):
         await assert_echoes(reader, writer, b"a")
         network.stall(*direction)
         writer.write(b"b")
@@ -79,14 +60,14 @@ async def test_a_stalled_direction_delivers_after_the_heal(
 
 
 async def test_a_broken_link_closes_and_refuses_until_the_heal(network: PeerNetwork) -> None:
-    async with dialled(network) as (reader, writer):
+    async with dialled(network.port(1, 2)) as (reader, writer):
         await assert_echoes(reader, writer, b"a")
         network.break_off(1)
         await assert_closed(reader)
-    async with dialled(network) as (reader, _):
+    async with dialled(network.port(1, 2)) as (reader, _):
         await assert_closed(reader)
     network.heal()
-    async with dialled(network) as (reader, writer):
+    async with dialled(network.port(1, 2)) as (reader, writer):
         await assert_echoes(reader, writer, b"c")
 
 

@@ -26,6 +26,8 @@ from sybline.auth.first_admin import load_or_create_password_file
 from sybline.auth.passwords import PasswordHasher
 from sybline.auth.throttle import LoginThrottle
 from sybline.clock import Clock, SystemClock
+from sybline.config.live import LiveSettings
+from sybline.config.loading import Loaded
 from sybline.config.settings import AdminSection, LimitsSection, Settings
 from sybline.config.tls_paths import client_files, peer_files
 from sybline.errors import FailStop, SyblineError
@@ -34,14 +36,17 @@ from sybline.http.server import HttpServer
 from sybline.process_files import raise_open_files_limit
 from sybline.process_memory import settle_memory, usable_bytes
 from sybline.replication.fail_stop import end_process
-from sybline.replication.files import DISK_ERRORS
+from sybline.replication.files import DISK_ERRORS, RealFiles
 from sybline.replication.journal import CorruptData, DirectoryInUse, JournalOptions
 from sybline.replication.member import Member, MemberSettings
 from sybline.replication.node import CheckpointDistance
 from sybline.replication.pressure import Marks
+from sybline.replication.recovery_order import obey
 from sybline.replication.storage_errors import DISK_ADVICE
 from sybline.replication.timing import Timing
 from sybline.state_machine.commands import BootstrapAdmin
+from sybline.supervise import supervise
+from sybline.telemetry.logging import set_level
 from sybline.telemetry.metrics import Metrics
 from sybline.tls.files import BadMaterial
 
@@ -64,13 +69,16 @@ class StartError(Exception):
 class Broker:
     """One member: its log, its listeners, and whether it serves. The HTTP listener asks it for its health."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         """Put the parts together; certificates are read now.
 
         Raises:
             BadMaterial: they cannot be used.
         """
-        self._settings = settings
+        # Of the start; what may change is asked of `_live`.
+        self._settings = settings = loaded.settings
+        self._live = LiveSettings(loaded, on_change=self._settings_changed)
+        self._following: asyncio.Task[None] | None = None
         self._clock = SystemClock()
         self._metrics = Metrics(clock=self._clock)
         self._tls = _load_tls(settings, self._clock)
@@ -85,6 +93,7 @@ class Broker:
         self._metrics.watch(self._member)
         if self._tls is not None:
             self._metrics.watch_tls(self._tls.stores)
+        self._metrics.watch_settings(self._live)
         self._api = ApiServer(
             self._api_parts(polls),
             host=settings.listen.host,
@@ -141,8 +150,14 @@ class Broker:
         """
         if self._tls is not None:
             self._tls.start(end_process)
+        await asyncio.to_thread(
+            _obey_recovery_order, self._settings
+        )  # before anybody can be answered
         await self._http.start()
         await self._member.start()
+        self._following = supervise(
+            self._live.follow_file(), name="configuration file", die=end_process
+        )
         await self._api.start()
         self._is_started = True
         log.info("member_started", member=self._member.status().member)
@@ -191,6 +206,8 @@ class Broker:
     async def stop(self) -> None:
         """Shut down so that no client notices more than a moved connection (C-6)."""
         ends_s = self._clock.monotonic_s() + limits.DRAIN_S_MAX
+        if self._following is not None:
+            self._following.cancel()
         self._is_draining = True
         self._api.set_serving(False)
         forwarding = asyncio.create_task(asyncio.sleep(limits.DRAIN_FORWARD_S))
@@ -218,10 +235,11 @@ class Broker:
             polls=polls,
             clock=self._clock,
             metrics=self._metrics,
-            token_ms=int(settings.sessions.token_duration_s * 1000),
-            lease_ms=int(settings.queues.lease_s * 1000),
+            token_ms=lambda: int(self._live.in_force.sessions.token_duration_s * 1000),
+            lease_ms=lambda: int(self._live.in_force.queues.lease_s * 1000),
             member_facts=self._facts,
             election_s=settings.raft.election_timeout_s,
+            first_admin=_configured_admin(settings.admin),
             body_bytes_max=settings.limits.body_bytes_max,
         )
 
@@ -232,10 +250,18 @@ class Broker:
             log_bytes=self._member.log_bytes,
             log_live_bytes=self._member.log_live_bytes,
             disk_free_bytes=self._member.resources.disk_free_bytes,
+            config_sha256=self._live.sha256,
+            settings_pending=self._live.pending,
+            settings_refused_because=self._live.refusal,
         )
 
+    def _settings_changed(self, settings: Settings) -> None:
+        """Tell those who keep what they were given."""
+        set_level(settings.log.level)
+        self._member.judge_by(_marks(settings.limits))
 
-async def run(settings: Settings) -> int:
+
+async def run(loaded: Loaded) -> int:
     """Run a member until SIGTERM or SIGINT and return the process's exit status.
 
     Raises:
@@ -246,7 +272,7 @@ async def run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, partial(_interrupt, stop))
     _allow_open_files()
     with _reported():
-        broker = Broker(settings)
+        broker = Broker(loaded)
         await broker.start()
     settle_memory()
     becoming_ready = asyncio.create_task(broker.become_ready())
@@ -266,6 +292,22 @@ def _interrupt(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(INTERRUPTED_EXIT_CODE)
     stop.set()
+
+
+def _obey_recovery_order(settings: Settings) -> None:
+    path = settings.member.recovery_file
+    if path is not None:
+        obey(path, RealFiles(), settings.member.data_dir, options=_journal_options(settings))
+
+
+def _journal_options(settings: Settings) -> JournalOptions:
+    return JournalOptions(compress_cold=settings.storage.compress_cold)
+
+
+def _configured_admin(admin: AdminSection) -> tuple[str, str] | None:
+    """Return the first administrator as the settings have it; None: without a password."""
+    password = admin.password.get_secret_value()
+    return (admin.username, password) if password else None
 
 
 def _first_password(admin: AdminSection) -> str:
@@ -310,7 +352,7 @@ def _member_settings(settings: Settings, tls: "MemberTls | None") -> MemberSetti
         secret=settings.peer.secret.get_secret_value().encode(),
         timing=Timing(settings.raft.election_timeout_s, settings.raft.heartbeat_s),
         checkpoint=CheckpointDistance(entries=settings.raft.checkpoint_entries),
-        journal=JournalOptions(compress_cold=settings.storage.compress_cold),
+        journal=_journal_options(settings),
         marks=_marks(settings.limits),
         tls=None if tls is None else tls.peers,
     )

@@ -185,6 +185,12 @@ TLS_CA_SERIES_MAX: Final = 16  # trusted CAs shown in logs and metrics
 
 # --- settings: what an operator may choose ---
 CONFIG_FILE_BYTES_MAX: Final = 1 * MIB
+SETTINGS_CHECK_S: Final = 2.0  # between looks at the configuration file
+SETTINGS_REFUSAL_CHARACTERS_MAX: Final = (
+    4_000  # of the reasons that a member tells; its log has all
+)
+RECOVERY_FILE_BYTES_MAX: Final = 16 * KIB
+RECOVERY_REQUEST_CHARACTERS_MAX: Final = 1_024
 SECRET_BYTES_MAX: Final = 1 * KIB  # a shared secret or pepper, also in a file of its own
 SHOWN_VALUE_CHARACTERS_MAX: Final = 64  # of a refused value in an error line
 CLUSTER_ID_BYTES_MAX: Final = 128

@@ -1,11 +1,16 @@
 """`sybline-operator`: run the operator, or print the resource definition."""
 
 import argparse
+import asyncio
+import logging
+import os
 import socket
 import sys
 from importlib import resources
+from typing import Final
 
-import kopf
+IMAGE_VARIABLE: Final = "SYBLINE_OPERATOR_BROKER_IMAGE"
+DEFAULT_IMAGE: Final = "sybline:0.1.0"
 
 
 def main() -> int:
@@ -25,8 +30,15 @@ def main() -> int:
         help="only this namespace; may be repeated (default: all)",
     )
     run.add_argument(
-        "--liveness", metavar="URL", help="serve probes, such as http://0.0.0.0:8080/healthz"
+        "--listen", default="", metavar="HOST:PORT", help="serve /livez, /readyz and /metrics"
     )
+    run.add_argument(
+        "--lease",
+        default="",
+        metavar="NAME",
+        help="act only while holding this Lease in the operator's own namespace (with several replicas)",
+    )
+    run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     run.set_defaults(run=_run)
     crd = commands.add_parser("crd", help="print the resource definition", allow_abbrev=False)
     crd.set_defaults(run=_print_crd)
@@ -36,18 +48,26 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sybline_operator import handlers
+    from sybline.telemetry.logging import configure_logging
+    from sybline_operator.lease import Candidate
+    from sybline_operator.operate import Settings, operate
 
-    assert handlers.Looks is not None  # importing it registers the handlers
-    kopf.configure(verbose=False, log_format=kopf.LogFormat.JSON)
-    kopf.run(
-        standalone=True,  # two operators at once do no harm
-        # Its default asks for the name of a user that has none.
-        identity=socket.gethostname(),  # type: ignore[arg-type]  # a NewType that kopf does not export
-        namespaces=arguments.namespace,
-        clusterwide=not arguments.namespace,
-        liveness_endpoint=arguments.liveness,
+    configure_logging(level=arguments.log_level, member=None, stream=sys.stderr)
+    if arguments.log_level != "debug":
+        for name in ("kopf.objects", "kopf.activities"):  # one line for each event of each object
+            logging.getLogger(name).setLevel(logging.WARNING)
+    # In a pod its name: a container that starts again in it goes on with the Lease at once.
+    identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+    namespace = os.environ.get("POD_NAMESPACE") or next(iter(arguments.namespace), "default")
+    settings = Settings(
+        namespaces=tuple(arguments.namespace),
+        default_image=os.environ.get(IMAGE_VARIABLE, DEFAULT_IMAGE),
+        identity=identity,
+        own_namespace=os.environ.get("POD_NAMESPACE", ""),
+        listen=arguments.listen,
+        lease=Candidate(namespace, arguments.lease, identity) if arguments.lease else None,
     )
+    asyncio.run(operate(settings))
     return 0
 
 

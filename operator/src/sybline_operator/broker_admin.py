@@ -3,17 +3,26 @@
 Owns sessions and connections. Every call has a deadline; what cannot be found out is an error, never a guess.
 """
 
+import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 
 from sybline.v1 import admin_pb2, admin_pb2_grpc, mq_pb2, mq_pb2_grpc
 from sybline_operator import limits
-from sybline_operator.observation import MemberSeen, MembershipSeen, StopVerdict
+from sybline_operator.observation import (
+    ConfiguredSeen,
+    IdentitySeen,
+    MemberSeen,
+    MembershipSeen,
+    MemberStatusSeen,
+    StopVerdict,
+)
 
 _Answer = TypeVar("_Answer")
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class AdminError(Exception):
@@ -30,8 +39,11 @@ class BrokerAdmin(Protocol):
     def membership(self) -> MembershipSeen | None:
         """Return the leader's confirmed view; None: no leader answers."""
 
-    def identify(self, address: str) -> int | None:
-        """Return the id of the disk behind a peer address; None: nobody answers there."""
+    def identify(self, address: str) -> IdentitySeen | None:
+        """Return whose disk is behind a peer address; None: nobody answers there."""
+
+    def member_status(self, pod_address: str) -> MemberStatusSeen | None:
+        """Return what the member at "host:port", where clients reach it, says of itself; None: no answer."""
 
     def may_stop(self, member: int) -> StopVerdict: ...
 
@@ -53,16 +65,41 @@ class Credentials:
     username: str
     password: str
 
+    def metadata(self) -> Metadata:
+        """Return what a call shows in place of a session."""
+        pair = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return (("authorization", f"Basic {pair}"),)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelTls:
+    """What a connection to a member over TLS needs; all PEM. The pair is shown only to a member that asks for one."""
+
+    host: str  # the name that every member's certificate has; addresses of pods are not in it
+    authorities: bytes
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+    def open(self, target: str) -> grpc.Channel:
+        """Return a channel to "host:port"."""
+        credentials = grpc.ssl_channel_credentials(self.authorities, self.key, self.certificate)
+        return grpc.secure_channel(
+            target, credentials, options=[("grpc.ssl_target_name_override", self.host)]
+        )
+
 
 class GrpcAdmin:
     """BrokerAdmin over sybline.v1: the first member that answers serves, for any member serves every call."""
 
-    def __init__(self, targets: Sequence[str], credentials: Credentials) -> None:
-        """`targets`: "host:port" of members, those that serve first."""
+    def __init__(
+        self, targets: Sequence[str], credentials: Credentials, tls: ChannelTls | None = None
+    ) -> None:
+        """`targets`: "host:port" of members, those that serve first; without `tls`, in plain text."""
         self._targets = targets
         self._credentials = credentials
+        self._tls = tls
         self._channel: grpc.Channel | None = None
-        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._metadata: Metadata = ()
 
     def close(self) -> None:
         """Close the connection."""
@@ -80,13 +117,32 @@ class GrpcAdmin:
         seen = answer.membership
         return _membership(seen) if seen.confirmed else None
 
-    def identify(self, address: str) -> int | None:
-        """Return the id of the disk behind a peer address; None: nobody answers there."""
+    def identify(self, address: str) -> IdentitySeen | None:
+        """Return whose disk is behind a peer address; None: nobody answers there."""
         try:
             answer = self._call("IdentifyMember", admin_pb2.IdentifyMemberRequest(address=address))
         except AdminError:
             return None
-        return int(answer.id)
+        return IdentitySeen(answer.id, answer.name, answer.cluster_uid)
+
+    def member_status(self, pod_address: str) -> MemberStatusSeen | None:
+        """Return what the member at "host:port", where clients reach it, says of itself; None: no answer.
+
+        A session is good at every member. Without one, when no leader lets anybody log in, the member takes what its
+        own settings have as the first administrator.
+        """
+        try:
+            with self._open(pod_address) as channel:
+                answer = self._call(
+                    "MemberStatus",
+                    admin_pb2.MemberStatusRequest(),
+                    channel=channel,
+                    metadata=self._metadata or self._credentials.metadata(),
+                    timeout_s=limits.STATUS_TIMEOUT_S,
+                )
+        except AdminError:
+            return None
+        return _member_status(answer)
 
     def may_stop(self, member: int) -> StopVerdict:
         """Return the verdict on stopping a member; a refused call is a no."""
@@ -130,12 +186,26 @@ class GrpcAdmin:
         )
 
     # --- calls ---
-    def _call(self, method: str, request: Any, *, timeout_s: float = limits.ADMIN_TIMEOUT_S) -> Any:
+    def _call(
+        self,
+        method: str,
+        request: Any,
+        *,
+        channel: grpc.Channel | None = None,
+        metadata: Metadata = (),
+        timeout_s: float = limits.ADMIN_TIMEOUT_S,
+    ) -> Any:
+        """Call a method at the member connected to, or over another channel."""
+        asked = channel or self._connected()
+        stub = admin_pb2_grpc.AdminStub(asked)  # type: ignore[no-untyped-call]  # generated
+        call: Callable[..., Any] = getattr(stub, method)
+        shown = metadata or self._metadata
+        return _answer(method, lambda: call(request, timeout=timeout_s, metadata=shown))
+
+    def _connected(self) -> grpc.Channel:
         if self._channel is None:
             self._channel = self._connect()
-        stub = admin_pb2_grpc.AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        call: Callable[..., Any] = getattr(stub, method)
-        return _answer(method, lambda: call(request, timeout=timeout_s, metadata=self._metadata))
+        return self._channel
 
     def _connect(self) -> grpc.Channel:
         """Log in at the first member that lets us.
@@ -145,7 +215,7 @@ class GrpcAdmin:
         """
         last: AdminError | None = None
         for target in self._targets:
-            channel = grpc.insecure_channel(target)
+            channel = self._open(target)
             try:
                 self._log_in(channel)
             except AdminError as error:
@@ -157,6 +227,9 @@ class GrpcAdmin:
             raise AdminError("connect", _NoTarget())
         raise last
 
+    def _open(self, target: str) -> grpc.Channel:
+        return grpc.insecure_channel(target) if self._tls is None else self._tls.open(target)
+
     def _log_in(self, channel: grpc.Channel) -> None:
         stub = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
         credentials = self._credentials
@@ -166,7 +239,7 @@ class GrpcAdmin:
             request = mq_pb2.Credentials(
                 username=credentials.username, password=credentials.password
             )
-            answer, under_way = stub.Login.with_call(request, timeout=limits.CONNECT_TIMEOUT_S)
+            answer, under_way = stub.Login.with_call(request, timeout=limits.LOGIN_TIMEOUT_S)
             token.extend(under_way.initial_metadata())
             return answer
 
@@ -213,5 +286,29 @@ def _membership(seen: Any) -> MembershipSeen:
                 lag_entries=view.lag_entries if view.HasField("lag_entries") else None,
             )
             for view in seen.members
+        ),
+    )
+
+
+def _member_status(seen: Any) -> MemberStatusSeen:
+    return MemberStatusSeen(
+        id=seen.member.id,
+        cluster_uid=seen.cluster_uid,
+        configuration_version=seen.configuration_version,
+        removed=seen.removed,
+        ready=seen.ready,
+        not_ready_because=seen.not_ready_because,
+        version=seen.version,
+        term=seen.term,
+        last_index=seen.last_index,
+        commit_index=seen.commit_index,
+        publishes_refused_because=seen.publishes_refused_because,
+        config_sha256=seen.config_sha256,
+        settings_pending=tuple(seen.settings_pending),
+        settings_refused_because=seen.settings_refused_because,
+        last_log_term=seen.last_log_term,
+        configured=tuple(
+            ConfiguredSeen(each.id, each.name, each.role == admin_pb2.MEMBER_ROLE_VOTER)
+            for each in seen.configured
         ),
     )

@@ -3,22 +3,35 @@
 A step that is refused has done nothing; the next reconcile looks again and decides anew.
 """
 
+from sybline_operator import recovery_record
 from sybline_operator.broker_admin import BrokerAdmin
+from sybline_operator.claims import growth
+from sybline_operator.crash_points import reach
+from sybline_operator.expansion import template_size
 from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests import configuration, workload
 from sybline_operator.manifests.common import Wanted
-from sybline_operator.observation import Observed
+from sybline_operator.observation import Observed, Victim
 from sybline_operator.steps import (
     AddMember,
+    BeginRecovery,
+    CancelRecovery,
     DeleteClaim,
+    ExpandClaim,
+    FenceMember,
+    FinishRecovery,
     HandOver,
+    OrderRecovery,
     PermitFounding,
     PromoteMember,
     RecordFounding,
     RemoveMember,
+    RenewBlankDisk,
+    ReplaceWorkload,
     RestartPod,
     SetReplicas,
     Step,
+    WithdrawFounding,
     WriteTemplate,
 )
 
@@ -31,11 +44,27 @@ def carry_out(
     Raises:
         ApiError, AdminError: it was refused, or nobody knows.
     """
+    name = type(step).__name__
+    reach(f"before-{name}")
+    text = _do(step, api, admin, wanted, seen)
+    reach(f"after-{name}")
+    return text
+
+
+def _do(
+    step: Step, api: KubernetesApi, admin: BrokerAdmin | None, wanted: Wanted, seen: Observed
+) -> str:
     names = wanted.names
     match step:
         case PermitFounding():
             api.apply(configuration.seed_config_map(wanted))
             return f"{names.pod(0)} may found the cluster"
+        case WithdrawFounding():
+            api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
+            return "Nobody may found the cluster: disks are here that may belong to one"
+        case RenewBlankDisk(victim):
+            _delete_with_disk(api, names.namespace, victim)
+            return f"Making {victim.pod} anew, whose disk was empty, so that it founds the cluster"
         case RecordFounding():
             api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
             return "The cluster is founded"
@@ -46,16 +75,66 @@ def carry_out(
             assert seen.workload is not None
             replicas = seen.workload.replicas
             _write_workload(api, wanted, seen, replicas=replicas, template_is_new=True)
-            return "A new pod template is in force, members are restarted one by one"
+            if not step.why:
+                return "Recorded what the pods are made of; nobody is restarted"
+            return f"A new pod template is in force: {step.why}"
         case RestartPod():
             api.delete("v1", "Pod", names.namespace, step.pod, uid=step.uid)
             return f"Restarting {step.pod}: {step.why}"
         case DeleteClaim():
-            api.delete("v1", "PersistentVolumeClaim", names.namespace, step.claim)
+            api.delete("v1", "PersistentVolumeClaim", names.namespace, step.claim, uid=step.uid)
             return f"Deleted the disk {step.claim} of a member that has left"
+        case ExpandClaim():
+            patch = growth(step.uid, step.size)
+            api.patch("v1", "PersistentVolumeClaim", names.namespace, step.claim, patch)
+            return f"Asked for {step.size} for the disk {step.claim}"
+        case ReplaceWorkload():
+            key = ("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+            api.delete(*key, uid=step.uid, orphan=True)
+            return f"Making the StatefulSet anew for disks of {step.size}; its pods stay"
+        case (
+            BeginRecovery() | FenceMember() | OrderRecovery() | CancelRecovery() | FinishRecovery()
+        ):
+            return _recover(step, api, wanted)
         case _:
             assert admin is not None
             return _change_members(step, admin, wanted)
+
+
+def _delete_with_disk(api: KubernetesApi, namespace: str, victim: Victim) -> None:
+    """Delete the claim first: once its pod is gone, another one must not find this disk."""
+    if victim.claim_uid:
+        api.delete("v1", "PersistentVolumeClaim", namespace, victim.claim, uid=victim.claim_uid)
+        reach("claim-deleted")
+    if victim.pod_uid:
+        api.delete("v1", "Pod", namespace, victim.pod, uid=victim.pod_uid)
+
+
+def _recover(
+    step: BeginRecovery | FenceMember | OrderRecovery | CancelRecovery | FinishRecovery,
+    api: KubernetesApi,
+    wanted: Wanted,
+) -> str:
+    names = wanted.names
+    record = ("v1", "ConfigMap", names.namespace, names.recovery_config_map)
+    match step:
+        case BeginRecovery(begun):
+            api.create(recovery_record.config_map(wanted, begun))
+            return f"Going on with {begun.pod} alone, as asked for by {begun.request}; fencing all others"
+        case FenceMember(victim):
+            _delete_with_disk(api, names.namespace, victim)
+            return f"Deleting the pod {victim.pod} and its disk {victim.claim}: it must never serve again"
+        case OrderRecovery(fenced):
+            api.patch(*record, recovery_record.order_patch(fenced))
+            return f"All others are gone: {fenced.pod} has its order to go on alone"
+        case CancelRecovery(why):
+            api.delete(*record)
+            return f"The recovery is taken back: {why}"
+        case FinishRecovery():
+            api.delete(*record)
+            return (
+                f"The survivor leads the new cluster {step.cluster_uid}; new members will join it"
+            )
 
 
 def _change_members(
@@ -80,7 +159,10 @@ def _write_workload(
     api: KubernetesApi, wanted: Wanted, seen: Observed, *, replicas: int, template_is_new: bool
 ) -> None:
     """Apply the StatefulSet; without a decision to roll, the template in force stays to the letter."""
+    in_force = seen.workload.template if seen.workload is not None else seen.revision
     template = workload.pod_template(wanted)
-    if seen.workload is not None and not template_is_new:
-        template = seen.workload.template
-    api.apply(workload.stateful_set(wanted, replicas=replicas, template=template))
+    if in_force is not None and not template_is_new:
+        template = in_force
+    size = template_size(wanted.spec.storage.size, seen)
+    body = workload.stateful_set(wanted, replicas=replicas, template=template, storage_size=size)
+    api.apply(body)

@@ -1,4 +1,7 @@
-"""Events: what was done to a cluster and why, where `kubectl describe` shows it. Pure."""
+"""Events: what was done to a cluster and why, where `kubectl describe` shows it. Pure.
+
+The same event has the same name, so that it is counted instead of left again.
+"""
 
 import hashlib
 from typing import Any
@@ -12,7 +15,7 @@ Json = dict[str, Any]
 def event(about: Json, kind: str, reason: str, text: str, now: str) -> Json:
     """Return an event about an object; `kind` is Normal or Warning, `now` RFC 3339."""
     metadata = about["metadata"]
-    told = hashlib.sha256(f"{metadata['uid']} {reason} {text} {now}".encode()).hexdigest()[:12]
+    told = hashlib.sha256(f"{metadata['uid']} {reason} {text}".encode()).hexdigest()[:12]
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -11,10 +11,12 @@ VERSION: Final = "v1alpha1"
 KIND: Final = "SyblineCluster"
 PLURAL: Final = "syblineclusters"
 FIELD_MANAGER: Final = "sybline-operator"
+OPERATOR_LABELS: Final = {
+    "app.kubernetes.io/name": "sybline-operator"
+}  # of its pods, as the chart sets them
 
 CLUSTER_LABEL: Final = "sybline.io/cluster"
 TEMPLATE_ANNOTATION: Final = "sybline.io/template"  # hash of the pod template a pod was made from
-SIZE_ANNOTATION: Final = "sybline.io/storage-size"
 APPROVE_ANNOTATION: Final = "sybline.io/approve-restart"  # the template hash that may be rolled out
 RECOVER_ANNOTATION: Final = "sybline.io/recover-quorum"  # the request in status.recovery
 
@@ -101,11 +103,18 @@ class Names:
     def network_policy(self) -> str:
         return self.cluster
 
+    @property
+    def pod_monitor(self) -> str:
+        return self.cluster
+
     def pod(self, ordinal: int) -> str:
         return f"{self.stateful_set}-{ordinal}"
 
     def claim(self, ordinal: int) -> str:
-        return f"data-{self.pod(ordinal)}"
+        return self.claim_of(self.pod(ordinal))
+
+    def claim_of(self, pod: str) -> str:
+        return f"data-{pod}"
 
     def ordinal(self, pod: str) -> int | None:
         """Return the ordinal in a pod's name; None: not a pod of this cluster."""

@@ -7,7 +7,9 @@ what was begun, shrink, grow, restart. What is not certain waits: a wrong "no" c
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sybline_operator.observation import MemberSeen, MembershipSeen, Observed, PodSeen
+from sybline_operator import expansion, limits, recovery
+from sybline_operator.observation import MemberSeen, MembershipSeen, Observed, PodSeen, Victim
+from sybline_operator.reasons import Refusal
 from sybline_operator.steps import (
     AddMember,
     DeleteClaim,
@@ -16,9 +18,11 @@ from sybline_operator.steps import (
     PromoteMember,
     RecordFounding,
     RemoveMember,
+    RenewBlankDisk,
     RestartPod,
     SetReplicas,
     Step,
+    WithdrawFounding,
     WriteTemplate,
 )
 
@@ -31,15 +35,21 @@ class Goal:
     template_hash: str
     delete_claims: bool = False  # of members that left by scaling down
     paused: bool = False
-    may_restart: bool = True  # approved, and inside the maintenance window
+    may_restart: bool = True  # by the spec, an approval or a window
+    may_mend: bool = True  # what cannot run may be replaced all the same
+    restart_why: str = "its template changed"
+    made_of: str = ""  # annotation of the template
+    storage_size: str = "10Gi"  # of each disk
+    recovery: str = ""  # the request to go on without the quorum, as the annotation has it
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next step, or what is waited for; both empty: nothing is left to do."""
+    """The next step, or what is waited for; both empty: nothing is left to do, or to be done by itself."""
 
     step: Step | None = None
     waiting: str = ""
+    refusal: Refusal | None = None  # it waits for something that may never come by itself
 
     @property
     def is_done(self) -> bool:
@@ -53,12 +63,14 @@ def make_plan(goal: Goal, seen: Observed) -> Plan:
     """Return the one thing to do next."""
     if goal.paused:
         return Plan(waiting="paused by spec.paused")
-    early = _found(goal, seen) or _heal(goal, seen)
+    early = _recover(goal, seen) or _found(goal, seen) or _heal(goal, seen) or _expand(goal, seen)
     if early is not None:
         return early
     membership = seen.membership
     if membership is None:
-        return Plan(waiting="no leader that a quorum confirms answers")
+        return _without_quorum(seen)
+    if seen.founded_uid and membership.cluster_uid != seen.founded_uid:
+        return _strangers(seen, membership)
     if not membership.committed:
         return Plan(waiting="a membership change is under way")
     for rule in _RULES:
@@ -66,6 +78,31 @@ def make_plan(goal: Goal, seen: Observed) -> Plan:
         if plan is not None:
             return plan
     return Plan()
+
+
+# --- a lost quorum ---
+def _recover(goal: Goal, seen: Observed) -> Plan | None:
+    decided = recovery.next_step(goal.recovery, seen)
+    return None if decided is None else Plan(decided.step, decided.waiting, decided.refusal)
+
+
+def _without_quorum(seen: Observed) -> Plan:
+    if seen.recovery.record is not None:
+        return Plan(waiting=f"{seen.recovery.record.pod} starts, to go on alone")
+    loss = recovery.assess(seen)
+    if loss is None:
+        return Plan(waiting="no leader that a quorum confirms answers", refusal=Refusal.NO_QUORUM)
+    return Plan(
+        waiting=loss.text, refusal=Refusal.QUORUM_LOST if loss.is_offered else Refusal.NO_QUORUM
+    )
+
+
+def _strangers(seen: Observed, membership: MembershipSeen) -> Plan:
+    text = (
+        f"the members that answer are of cluster {membership.cluster_uid}, this one is {seen.founded_uid}: nothing is "
+        "done before it is known why; if they were recovered by hand, empty status.clusterUid"
+    )
+    return Plan(waiting=text, refusal=Refusal.FOREIGN_CLUSTER)
 
 
 # --- founding ---
@@ -76,6 +113,8 @@ def _found(goal: Goal, seen: Observed) -> Plan | None:
     membership = seen.membership
     if membership is not None and membership.cluster_uid:
         return Plan(RecordFounding(membership.cluster_uid))
+    if seen.claims:
+        return _found_over_disks(goal, seen)
     if not seen.has_seed:
         return Plan(PermitFounding())
     if seen.workload is None:
@@ -83,48 +122,163 @@ def _found(goal: Goal, seen: Observed) -> Plan | None:
     return Plan(waiting=f"{seen.names.pod(0)} founds the cluster")
 
 
+def _found_over_disks(goal: Goal, seen: Observed) -> Plan | None:
+    """Find out what is on disks of which no record says that they belong to a founded cluster.
+
+    The record goes with the resource, or with its status; disks and messages stay. A permission to found while one of
+    them is not looked at could make a second cluster beside the first.
+    """
+    uids = recovery.known_uids(seen)
+    if len(uids) == 1:
+        return Plan(RecordFounding(min(uids)))
+    if uids or seen.workload is None:
+        # Who starts now must not find a permission that was meant for empty disks.
+        return Plan(WithdrawFounding()) if seen.has_seed else _heal(goal, seen)
+    needed = _replicas_needed(goal, seen)
+    if seen.workload.replicas < needed and not seen.workload.deleting:
+        return Plan(SetReplicas(needed, "to look at every disk that is here"))
+    first = seen.names.pod(0)
+    unknown = [name for name in sorted(seen.claims) if not _is_blank(name, seen)]
+    if seen.has_seed:
+        if unknown or first not in seen.statuses:
+            return _heal(goal, seen) or Plan(waiting=f"{first} founds the cluster")
+        return _renew_first(seen)
+    if unknown:
+        text = (
+            f"whose disks {', '.join(unknown)} are is not known yet: a cluster is founded only once all are known "
+            "to be empty; delete those that nobody needs"
+        )
+        return _heal(goal, seen) or Plan(waiting=text)
+    return Plan(PermitFounding())
+
+
+def _is_blank(claim: str, seen: Observed) -> bool:
+    """Return whether the member on a disk says that it has never been part of a cluster."""
+    status = seen.statuses.get(claim.removeprefix("data-"))
+    is_new = status is not None and not (status.cluster_uid or status.configuration_version)
+    return is_new and not seen.claims[claim].deleting
+
+
+def _renew_first(seen: Observed) -> Plan:
+    """Give the first pod a new disk: its member waits to be added, and would not found the cluster on this one."""
+    pod = seen.pod(0)
+    claim = seen.claims.get(seen.names.claim(0))
+    if pod is None or claim is None or pod.running_s < limits.FOUNDING_S:
+        return Plan(waiting=f"{seen.names.pod(0)} founds the cluster")
+    return Plan(RenewBlankDisk(Victim(pod.name, pod.uid, claim.name, claim.uid)))
+
+
 # --- mending ---
 def _heal(goal: Goal, seen: Observed) -> Plan | None:
-    """Replace pods that cannot start, once the template in force is another one: nothing else ever would.
-
-    A pod whose container does not run serves nobody, so deleting it needs no verdict.
-    """
+    """Replace pods that cannot start, once the template in force is another one: nothing else ever would."""
     if seen.workload is None:
         return Plan(SetReplicas(_replicas_needed(goal, seen), "the StatefulSet is gone"))
+    if seen.workload.deleting:
+        return Plan(waiting="the StatefulSet is being deleted")
+    if seen.membership is None and seen.workload.replicas < _pods_known(seen):
+        return Plan(SetReplicas(_pods_known(seen), "pods of members were taken away"))
     in_force = seen.workload.template_hash
     for pod in seen.pods:
-        if pod.running or pod.terminating or pod.ready or not pod.trouble:
+        if not _is_stuck(pod, seen):
             continue
-        if in_force != goal.template_hash and goal.may_restart:
-            return Plan(WriteTemplate())
+        if in_force != goal.template_hash and goal.may_mend:
+            return Plan(WriteTemplate(goal.restart_why))
         if pod.template != in_force:
             return Plan(RestartPod(pod.name, pod.uid, f"it could not start: {pod.trouble}"))
     return None
 
 
+def _is_stuck(pod: PodSeen, seen: Observed) -> bool:
+    """Return whether a pod cannot start and may be deleted.
+
+    One whose container does not run serves nobody. One that ends again and again runs for a moment at times: then the
+    others must be able to do without it.
+    """
+    if pod.terminating or pod.ready or not pod.trouble:
+        return False
+    if not pod.running:
+        return True
+    if seen.membership is None:
+        return False
+    verdicts = [seen.verdicts.get(member.id) for member in seen.membership.named(pod.name)]
+    return all(verdict is not None and verdict.allowed for verdict in verdicts)
+
+
+def _pods_known(seen: Observed) -> int:
+    """Return how many pods the members have that an earlier look knew."""
+    ordinals = [seen.names.ordinal(each.name) for each in seen.recorded.values()]
+    return max((ordinal + 1 for ordinal in ordinals if ordinal is not None), default=0)
+
+
 def _replicas_needed(goal: Goal, seen: Observed) -> int:
-    """Return how many pods the members of the cluster need: never fewer than there are members."""
-    ordinals = [] if seen.membership is None else _ordinals(seen, seen.membership)
+    """Return how many pods the members need: as many as there are, or were when that was last known."""
+    if seen.membership is not None:
+        names = [member.name for member in seen.membership.members]
+    else:
+        names = [
+            *(each.name for each in seen.recorded.values()), *(pod.name for pod in seen.pods),
+            *(claim.removeprefix("data-") for claim in seen.claims),  # any disk may be needed for a quorum
+        ]  # fmt: skip
+    ordinals = [ordinal for name in names if (ordinal := seen.names.ordinal(name)) is not None]
     return max(goal.replicas, *(ordinal + 1 for ordinal in ordinals), 1)
 
 
-def _ordinals(seen: Observed, membership: MembershipSeen) -> list[int]:
-    found = (seen.names.ordinal(member.name) for member in membership.members)
-    return [ordinal for ordinal in found if ordinal is not None]
+# --- disks ---
+def _expand(goal: Goal, seen: Observed) -> Plan | None:
+    """Let disks grow before all else that may wait: a full one may be why there is no quorum, or why the rest waits."""
+    step = expansion.next_step(goal.storage_size, seen)
+    if step is not None:
+        return Plan(step)
+    return _hindered(goal, seen) if seen.membership is None else None
+
+
+def _hindered(goal: Goal, seen: Observed) -> Plan | None:
+    text = expansion.hindrance(goal.storage_size, seen)
+    return Plan(waiting=text, refusal=Refusal.DISK_CANNOT_GROW) if text else None
+
+
+def _await_expansion(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
+    """Wait for disks last, for nothing else depends on them."""
+    waited_for = expansion.waited_for(goal.storage_size, seen)
+    return _hindered(goal, seen) or (Plan(waiting=waited_for) if waited_for else None)
 
 
 # --- members ---
 def _replace_lost_disks(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
-    """Remove a member whose pod came back with another disk: the old one is gone for good."""
+    """Remove a member whose pod came back with another disk; what the pod has now joins as a learner."""
     for member in membership.members:
-        found = seen.identities.get(member.name)
-        if found is None or found == member.id or member.connected:
-            continue
-        if member.leads:
-            return Plan(waiting=f"{member.name} leads, although its pod has another disk")
-        why = f"the disk of {member.name} was replaced"
-        return Plan(RemoveMember(member.id, member.name, membership.version, why))
+        plan = _replace(seen, member, membership)
+        if plan is not None:
+            return plan
     return None
+
+
+def _replace(seen: Observed, member: MemberSeen, membership: MembershipSeen) -> Plan | None:
+    found = seen.identities.get(member.name)
+    if found is not None and found.id != member.id and not member.connected:
+        if member.leads:
+            text = f"{member.name} leads, although its pod has another disk"
+            return Plan(waiting=text, refusal=Refusal.LEADER_WITHOUT_DISK)
+        why = f"its pod has another disk, {_whose_fault(seen, member)}"
+        return Plan(RemoveMember(member.id, member.name, membership.version, why))
+    is_copy = seen.own_status(member.id, member.name) and seen.has_another_claim(
+        member.id, member.name
+    )
+    if is_copy and len(membership.members) > 1:
+        # It may have forgotten what it voted for and acknowledged, and must not count until it has everything again.
+        return _remove(member, membership, "its claim was made anew: the disk may be an older copy")
+    return None
+
+
+def _whose_fault(seen: Observed, member: MemberSeen) -> str:
+    """Return what the claim says of a disk that is another one."""
+    claim = seen.claims.get(seen.names.claim_of(member.name))
+    known = seen.recorded.get(member.id)
+    if claim is None or known is None or not known.claim_uid:
+        return "and its claim is not known"
+    if claim.uid == known.claim_uid:
+        return "although the claim is the same: it was emptied or exchanged"
+    return "for its claim was made anew"
 
 
 def _promote(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
@@ -140,6 +294,12 @@ def _promote(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | N
     return None
 
 
+def _refill(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
+    """Add who is to stay before anybody leaves: else nobody may be fit to lead, or too few to go on."""
+    plan = _grow(goal, seen, membership)
+    return plan if plan is not None and plan.step is not None else None
+
+
 def _shrink(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
     """Take out the member of the highest ordinal, then its pod, then perhaps its disk."""
     surplus = [
@@ -149,7 +309,7 @@ def _shrink(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | No
     ]
     if surplus:
         _, member = max(surplus, key=lambda pair: pair[0])
-        return _remove(member, membership)
+        return _remove(member, membership, "scaled down")
     workload = seen.workload
     assert workload is not None
     if workload.replicas > goal.replicas:
@@ -158,12 +318,12 @@ def _shrink(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | No
         for claim in sorted(seen.claims):
             ordinal = seen.names.ordinal(claim.removeprefix("data-"))
             if ordinal is not None and ordinal >= goal.replicas and seen.pod(ordinal) is None:
-                return Plan(DeleteClaim(claim))
+                return Plan(DeleteClaim(claim, seen.claims[claim].uid))
     return None
 
 
-def _remove(member: MemberSeen, membership: MembershipSeen) -> Plan:
-    step = RemoveMember(member.id, member.name, membership.version, "scaled down")
+def _remove(member: MemberSeen, membership: MembershipSeen, why: str) -> Plan:
+    step = RemoveMember(member.id, member.name, membership.version, why)
     if not member.voter:
         return Plan(step)
     if member.leads:
@@ -171,9 +331,8 @@ def _remove(member: MemberSeen, membership: MembershipSeen) -> Plan:
     rest = [other for other in membership.voters if other.id != member.id]
     fit = sum(other.healthy and other.caught_up for other in rest)
     if fit <= len(rest) // 2:  # the broker would refuse it, too
-        return Plan(
-            waiting=f"{member.name} cannot leave: only {fit} of the {len(rest)} that stay are fit"
-        )
+        text = f"{member.name} cannot leave: only {fit} of the {len(rest)} that stay are fit"
+        return Plan(waiting=text, refusal=Refusal.NOT_SAFE_TO_REMOVE)
     return Plan(step)
 
 
@@ -187,14 +346,23 @@ def _grow(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None
         name = seen.names.pod(ordinal)
         if membership.named(name):
             continue
-        if name in seen.identities:
+        found = seen.identities.get(name)
+        if found is not None and found.cluster_uid not in (0, membership.cluster_uid):
+            text = (
+                f"the disk of {name} belongs to another cluster ({found.cluster_uid:016x}): if it is not "
+                f"needed, delete the claim {seen.names.claim(ordinal)} and then the pod"
+            )
+            return Plan(waiting=text, refusal=Refusal.FOREIGN_DISK)
+        if found is not None:
             return Plan(AddMember(name, membership.version))
-        return Plan(waiting=f"{name} starts{_trouble(seen.pod(ordinal))}")
+        return _waits_for_pod(f"{name} starts", seen.pod(ordinal))
     return None
 
 
-def _trouble(pod: PodSeen | None) -> str:
-    return f": {pod.trouble}" if pod is not None and pod.trouble else ""
+def _waits_for_pod(what: str, pod: PodSeen | None) -> Plan:
+    if pod is None or not pod.trouble:
+        return Plan(waiting=what)
+    return Plan(waiting=f"{what}: {pod.trouble}", refusal=Refusal.POD_CANNOT_START)
 
 
 # --- restarts ---
@@ -203,26 +371,27 @@ def _roll(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None
     workload = seen.workload
     assert workload is not None
     if workload.template_hash != goal.template_hash:
-        if not goal.may_restart:
-            return None
-        return Plan(WriteTemplate())
+        return Plan(WriteTemplate(goal.restart_why)) if goal.may_restart else None
     outdated = [pod for pod in seen.pods if pod.template != workload.template_hash]
-    if not outdated:
+    if not outdated or not goal.may_restart:
         return None
     if len(seen.pods) < workload.replicas:
         return Plan(waiting="a pod is missing")
     for pod in seen.pods:
         if pod.terminating or not pod.ready:
-            return Plan(waiting=f"{pod.name} is not ready{_trouble(pod)}")
-    return _restart_next(sorted(outdated, key=lambda pod: -pod.ordinal), seen, membership)
+            return _waits_for_pod(f"{pod.name} is not ready", pod)
+    highest_first = sorted(outdated, key=lambda pod: -pod.ordinal)
+    return _restart_next(highest_first, seen, membership, goal.restart_why)
 
 
-def _restart_next(outdated: list[PodSeen], seen: Observed, membership: MembershipSeen) -> Plan:
+def _restart_next(
+    outdated: list[PodSeen], seen: Observed, membership: MembershipSeen, why: str
+) -> Plan:
     members = {member.name: member for member in membership.members}
     followers = [pod for pod in outdated if not (m := members.get(pod.name)) or not m.leads]
     pod = (followers or outdated)[0]
     member = members.get(pod.name)
-    restart = RestartPod(pod.name, pod.uid, "its template changed")
+    restart = RestartPod(pod.name, pod.uid, why)
     if member is None or len(membership.voters) == 1:
         return Plan(restart)  # alone, it is away for a moment whatever is done
     if member.leads:
@@ -230,15 +399,42 @@ def _restart_next(outdated: list[PodSeen], seen: Observed, membership: Membershi
     verdict = seen.verdicts.get(member.id)
     if verdict is None or not verdict.allowed:
         reason = "no verdict" if verdict is None else verdict.text
-        return Plan(waiting=f"{pod.name} cannot be restarted: {reason}")
+        text = f"{pod.name} cannot be restarted: {reason}"
+        return Plan(waiting=text, refusal=Refusal.NOT_SAFE_TO_STOP)
     return Plan(restart)
+
+
+def _record_template(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
+    """Keep what is said of the template true: another spec may come to the same pods."""
+    workload = seen.workload
+    assert workload is not None
+    if workload.template_hash != goal.template_hash or workload.made_of == goal.made_of:
+        return None
+    return Plan(WriteTemplate())
+
+
+def _announce_restart(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | None:
+    if goal.may_restart or all(pod.template == goal.template_hash for pod in seen.pods):
+        return None
+    return Plan(refusal=Refusal.RESTART_WAITS)
 
 
 def _hand_over(member: MemberSeen, membership: MembershipSeen, why: str) -> Plan:
     fit = [m for m in membership.voters if m.id != member.id and m.healthy and m.caught_up]
     if not fit:
-        return Plan(waiting=f"nobody is fit to lead instead of {member.name}")
+        text = f"nobody is fit to lead instead of {member.name}"
+        return Plan(waiting=text, refusal=Refusal.NOBODY_TO_LEAD)
     return Plan(HandOver(member.id, why))
 
 
-_RULES: tuple[_Rule, ...] = (_replace_lost_disks, _promote, _shrink, _grow, _roll)
+_RULES: tuple[_Rule, ...] = (
+    _replace_lost_disks,
+    _promote,
+    _refill,
+    _shrink,
+    _grow,
+    _roll,
+    _record_template,
+    _await_expansion,
+    _announce_restart,
+)

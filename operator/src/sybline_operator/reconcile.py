@@ -5,30 +5,50 @@ objects are applied whole, membership changes carry the expected version.
 """
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import structlog
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sybline_operator import limits
-from sybline_operator.broker_admin import AdminError, BrokerAdmin, GrpcAdmin
+from sybline_operator.broker_admin import (
+    AdminError,
+    BrokerAdmin,
+    ChannelTls,
+    Credentials,
+    GrpcAdmin,
+)
+from sybline_operator.budget import pods_needed
 from sybline_operator.carry_out import carry_out
-from sybline_operator.events import event
+from sybline_operator.claims import recorded
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import configuration, disruption, network, workload
-from sybline_operator.manifests.common import Json, Owner, Wanted, digest
-from sybline_operator.names import GROUP, KIND, VERSION, Names
+from sybline_operator.manifests.common import Json, Owner, Wanted
+from sybline_operator.manifests.made_of import made_of, read_made_of
+from sybline_operator.metrics import Metrics
+from sybline_operator.monitored import keep_pod_monitor
+from sybline_operator.names import (
+    APPROVE_ANNOTATION,
+    GROUP,
+    KIND,
+    RECOVER_ANNOTATION,
+    VERSION,
+    Names,
+)
 from sybline_operator.observation import Observed
-from sybline_operator.observe import AdminFactory, observe
+from sybline_operator.observe import observe
 from sybline_operator.plan import Goal, Plan, make_plan
+from sybline_operator.quiet import delete_ours, refusal_of
+from sybline_operator.reasons import Refusal
+from sybline_operator.recovery import show_completed
 from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec
+from sybline_operator.restarts import PendingRestart, Wish, look_at_restart
 from sybline_operator.status import Fact, describe, invalid, is_news, merge_conditions
-from sybline_operator.steps import RecordFounding
+from sybline_operator.steps import FinishRecovery, RecordFounding
+from sybline_operator.telling import Teller
+from sybline_operator.tls.upkeep import Upkeep
 
-log = structlog.get_logger(__name__)
 API_VERSION = f"{GROUP}/{VERSION}"
-HASH_ANNOTATION = "sybline.io/intent"  # hash of what was applied: equal means nothing to write
+AdminFactory = Callable[[Sequence[str], Credentials, ChannelTls | None], BrokerAdmin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +59,21 @@ class Context:
     default_image: str
     now: Callable[[], str]  # RFC 3339
     new_admin: AdminFactory = GrpcAdmin
+    operator_namespace: str = ""  # where its pods are; "": it runs outside of Kubernetes
+    may_act: Callable[[], None] = lambda: None  # raises ApiError while another replica acts
+    metrics: Metrics = field(default_factory=Metrics)
 
 
-def reconcile(context: Context, namespace: str, name: str) -> float:
-    """Look at a cluster once and return after how many seconds to look again.
+def reconcile(context: Context, namespace: str, name: str) -> float | None:
+    """Look at a cluster once and return after how many seconds to look again; None: there is no such cluster.
 
     Raises:
         ApiError: the API server does not answer.
     """
     body = context.api.get(API_VERSION, KIND, namespace, name)
-    if body is None or "deletionTimestamp" in body["metadata"]:
+    if body is None:
+        return None
+    if "deletionTimestamp" in body["metadata"]:
         return limits.RECONCILE_IDLE_S
     generation = body["metadata"]["generation"]
     try:
@@ -58,8 +83,9 @@ def reconcile(context: Context, namespace: str, name: str) -> float:
         _write_status(context, body, status, facts)
         return limits.RECONCILE_IDLE_S
     wanted = Wanted(
-        spec, Names(namespace, name), Owner(name, body["metadata"]["uid"]), context.default_image
-    )
+        spec, Names(namespace, name), Owner(name, body["metadata"]["uid"]), context.default_image,
+        context.operator_namespace,
+    )  # fmt: skip
     return _Look(context, body, wanted).run()
 
 
@@ -70,67 +96,97 @@ class _Look:
         self._body = body
         self._wanted = wanted
         self._founded_uid = int(body.get("status", {}).get("clusterUid") or 0)
+        template = workload.pod_template(wanted)
+        self._wish = Wish(
+            workload.template_hash(template),
+            made_of(wanted, configuration.restart_settings(wanted)),
+        )
+        self._tell = Teller(context.api, context.metrics, body, context.now)
 
     def run(self) -> float:
         wanted, spec = self._wanted, self._wanted.spec
         if not spec.paused:
             self._apply_secrets()
+        certificates = self._certificates()
+        certificates.prepare()
+
+        def new_admin(targets: Sequence[str], credentials: Credentials) -> BrokerAdmin:
+            asked = targets if certificates.may_dial else ()
+            return self._context.new_admin(asked, credentials, certificates.channel)
+
         seen, admin = observe(
             self._api, wanted.names, founded_uid=self._founded_uid,
-            new_admin=self._context.new_admin,
+            recorded=recorded(self._body.get("status", {})), storage_size=spec.storage.size,
+            status=self._body.get("status", {}), now=self._context.now(),
+            new_admin=new_admin,
         )  # fmt: skip
         try:
-            goal = self._goal(spec)
-            if not spec.paused:
-                self._apply_quiet(seen)
+            pending = self._pending_restart(seen)
+            goal = self._goal(spec, pending)
+            children = [] if spec.paused else self._apply_quiet(seen)
             plan = make_plan(goal, seen)
             error = self._take(plan, admin, seen)
         finally:
             if admin is not None:
                 admin.close()
+        report = certificates.finish(seen)
         status, facts = describe(
-            seen, plan, goal, generation=self._body["metadata"]["generation"], last_error=error
-        )
-        if isinstance(plan.step, RecordFounding):
-            status["clusterUid"] = str(plan.step.cluster_uid)
+            seen, plan, goal, generation=self._body["metadata"]["generation"], pending=pending,
+            last_error=error,
+        )  # fmt: skip
+        if isinstance(plan.step, RecordFounding | FinishRecovery):
+            status |= _founding(plan.step)
+        report.tell(status, facts)
+        facts += children
         _write_status(self._context, self._body, status, facts)
-        return limits.RECONCILE_IDLE_S if plan.is_done else limits.RECONCILE_AGAIN_S
+        is_done = plan.is_done and report.is_quiet
+        return look_again_s(facts, is_done=is_done)
 
-    def _goal(self, spec: ClusterSpec) -> Goal:
+    def _certificates(self) -> Upkeep:
+        return Upkeep(
+            self._api, self._wanted, self._tell, now=datetime.fromisoformat(self._context.now()),
+            before=self._body.get("status", {}).get("tls", {}),
+        )  # fmt: skip
+
+    def _pending_restart(self, seen: Observed) -> PendingRestart | None:
+        annotations = self._body["metadata"].get("annotations", {})
+        return look_at_restart(
+            self._wish, seen, self._wanted.spec.restarts,
+            approved_with=annotations.get(APPROVE_ANNOTATION, ""),
+            now=datetime.fromisoformat(self._context.now()),
+        )  # fmt: skip
+
+    def _goal(self, spec: ClusterSpec, pending: PendingRestart | None) -> Goal:
         return Goal(
             replicas=spec.replicas,
-            template_hash=workload.template_hash(workload.pod_template(self._wanted)),
+            template_hash=self._wish.hash,
+            made_of=self._wish.made_of.annotation(),
+            may_restart=pending is None or pending.may_restart,
+            may_mend=pending is None or pending.may_mend,
+            restart_why="" if pending is None else "; ".join(pending.changes),
             delete_claims=spec.storage.retention.on_scale_down == "Delete",
             paused=spec.paused,
+            storage_size=spec.storage.size,
+            recovery=self._body["metadata"].get("annotations", {}).get(RECOVER_ANNOTATION, ""),
         )
 
     def _take(self, plan: Plan, admin: BrokerAdmin | None, seen: Observed) -> str:
         """Take the step and return why not; "": done, or there was none."""
         if plan.step is None:
             return ""
-        if isinstance(plan.step, RecordFounding) and not self._founded_uid:
+        if isinstance(plan.step, RecordFounding | FinishRecovery):
             # The record first: without it, a crash behind the deletion would permit a second founding.
-            status = {"clusterUid": str(plan.step.cluster_uid)}
             self._api.patch_status(
-                API_VERSION, KIND, self._wanted.names.namespace, self._wanted.names.cluster, status
-            )
-        reason = type(plan.step).__name__
+                API_VERSION, KIND, self._wanted.names.namespace, self._wanted.names.cluster,
+                _founding(plan.step),
+            )  # fmt: skip
         try:
+            self._context.may_act()  # a change of membership is no write to the API server
             text = carry_out(plan.step, self._api, admin, self._wanted, seen)
         except (ApiError, AdminError) as error:
-            log.warning("step_refused", step=reason, error=str(error))
-            self._tell("Warning", f"{reason}Refused", str(error))
             return str(error)
-        log.info("step_taken", step=reason, text=text)
-        self._tell("Normal", reason, text)
+        self._tell.did(type(plan.step).__name__, text)
         return ""
-
-    def _tell(self, kind: str, reason: str, text: str) -> None:
-        """Leave an event; that it cannot be left changes nothing."""
-        try:
-            self._api.create(event(self._body, kind, reason, text, self._context.now()))
-        except ApiError as error:
-            log.warning("event_not_left", reason=reason, error=str(error))
 
     # --- children that restart nothing ---
     def _apply_secrets(self) -> None:
@@ -143,67 +199,54 @@ class _Look:
             if self._api.get("v1", "Secret", names.namespace, name) is None:
                 self._api.create(build(self._wanted, secrets.token_urlsafe(limits.PASSWORD_BYTES)))
 
-    def _apply_quiet(self, seen: Observed) -> None:
-        """Apply what may change at any time, where it differs from what is there."""
-        wanted = self._wanted
-        voters = len(seen.membership.voters) if seen.membership else wanted.spec.replicas
-        fit = (
-            all(m.healthy and m.caught_up for m in seen.membership.voters)
-            if seen.membership
-            else False
+    def _settings_file(self, seen: Observed) -> str:
+        """Return what members are to read: a key that needs a restart comes with it, not before."""
+        in_force = None if seen.workload is None else read_made_of(seen.workload.made_of)
+        return configuration.settings_file(
+            self._wanted,
+            starting_with=None if in_force is None else in_force.settings,
+            present=seen.settings_file,
         )
-        budget = disruption.disruption_budget(wanted, voters=voters, may_disrupt=fit)
+
+    def _apply_quiet(self, seen: Observed) -> list[Fact]:
+        """Apply what may change at any time, where it differs from what is there; return what there is to say of it."""
+        wanted = self._wanted
+        needed = pods_needed(wanted.spec.replicas, seen)
         objects = [
             disruption.service_account(wanted),
             network.peer_service(wanted),
             network.client_service(wanted),
-            network.network_policy(wanted),
-            configuration.config_map(wanted),
+            configuration.config_map(wanted, self._settings_file(seen)),
         ]
-        if budget is not None:
-            objects.append(budget)
-        for body in objects:
-            self._apply_if_changed(body)
-        if budget is None:
-            self._delete_budget()
-
-    def _apply_if_changed(self, body: Json) -> None:
-        intent = digest(body)
-        metadata = body["metadata"]
-        found = self._api.get(
-            body["apiVersion"], body["kind"], metadata["namespace"], metadata["name"]
+        if needed is not None:
+            objects.append(disruption.disruption_budget(wanted, pods_needed=needed))
+        else:
+            delete_ours(self._api, wanted, *disruption.BUDGET, wanted.names.disruption_budget)
+        if wanted.spec.network_policy.enabled:
+            objects.append(network.network_policy(wanted))
+        else:
+            delete_ours(self._api, wanted, *network.POLICY, wanted.names.network_policy)
+        refused = [text for body in objects if (text := refusal_of(self._api, body))]
+        wrong = (
+            [Fact("SpecValid", False, Refusal.SPEC_REFUSED, "; ".join(refused))] if refused else []
         )
-        if found is not None and _same(body, found, intent):
-            return
-        annotations = {**metadata.get("annotations", {}), HASH_ANNOTATION: intent}
-        self._api.apply({**body, "metadata": {**metadata, "annotations": annotations}})
-
-    def _delete_budget(self) -> None:
-        names = self._wanted.names
-        key = ("policy/v1", "PodDisruptionBudget", names.namespace, names.disruption_budget)
-        if self._api.get(*key) is not None:
-            self._api.delete(*key)
+        return [*wrong, keep_pod_monitor(self._api, wanted)]
 
 
-def _same(body: Json, found: Json, intent: str) -> bool:
-    """Return whether everything we want is there, by value and not only by hash: drift is repaired."""
-    stored = found["metadata"].get("annotations", {}).get(HASH_ANNOTATION)
-    return stored == intent and _covers(found, body)
+def look_again_s(facts: Iterable[Fact], *, is_done: bool) -> float:
+    """Return after how long to look again when nothing happens."""
+    if not is_done:
+        return limits.RECONCILE_AGAIN_S
+    is_degraded = any(fact.type == "Degraded" and fact.is_true for fact in facts)
+    return limits.RECONCILE_DEGRADED_S if is_degraded else limits.RECONCILE_IDLE_S
 
 
-def _covers(found: Any, wanted: Any) -> bool:
-    """Return whether `found` has all that `wanted` names; the server adds defaults."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            key in found and _covers(found[key], value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(_covers(f, w) for f, w in zip(found, wanted, strict=True))
-        )
-    return bool(found == wanted)
+def _founding(step: RecordFounding | FinishRecovery) -> Json:
+    """Return what status has to say of the cluster from now on."""
+    status: Json = {"clusterUid": str(step.cluster_uid)}
+    if isinstance(step, FinishRecovery):
+        status["recovery"] = show_completed(step.request)
+    return status
 
 
 def _write_status(context: Context, body: Json, status: Json, facts: list[Fact]) -> None:
@@ -213,6 +256,9 @@ def _write_status(context: Context, body: Json, status: Json, facts: list[Fact])
     status["conditions"] = merge_conditions(
         facts, before.get("conditions", []), generation=generation, now=context.now()
     )
+    metadata = body["metadata"]
+    key = (metadata["namespace"], metadata["name"])
+    context.metrics.clusters.tell(key, status)
     if is_news(status, before):
-        metadata = body["metadata"]
-        context.api.patch_status(API_VERSION, KIND, metadata["namespace"], metadata["name"], status)
+        context.api.patch_status(API_VERSION, KIND, *key, status)
+        Teller(context.api, context.metrics, body, context.now).refused(facts)

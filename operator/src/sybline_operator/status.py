@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sybline_operator import limits
+from sybline_operator import limits, recovery
+from sybline_operator.degraded import Ailment, troubles
+from sybline_operator.member_rows import member_rows
 from sybline_operator.names import CLIENT_PORT
-from sybline_operator.observation import MembershipSeen, Observed
+from sybline_operator.observation import Observed
 from sybline_operator.plan import Goal, Plan
+from sybline_operator.reasons import Refusal, refused
+from sybline_operator.restarts import PendingRestart
 
 Json = dict[str, Any]
-CONDITIONS: Final = ("Available", "Progressing", "Degraded", "QuorumHealthy", "SpecValid", "Paused")
+CONDITIONS: Final = (
+    "Available", "Progressing", "Degraded", "QuorumHealthy", "Recovery", "TLSReady", "SpecValid",
+    "Monitored", "Paused",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,13 @@ class Fact:
 
 
 def describe(
-    seen: Observed, plan: Plan, goal: Goal, *, generation: int, last_error: str = ""
+    seen: Observed,
+    plan: Plan,
+    goal: Goal,
+    *,
+    generation: int,
+    pending: PendingRestart | None = None,
+    last_error: str = "",
 ) -> tuple[Json, list[Fact]]:
     """Return the status without its conditions, and the conditions."""
     membership = seen.membership
@@ -43,14 +56,18 @@ def describe(
         "clusterUid": str(seen.founded_uid or ""),
         "leader": next((m.name for m in membership.members if m.leads), "") if membership else "",
         "configurationVersion": membership.version if membership else None,
-        "pendingRestart": _pending_restart(seen, goal),
-        "members": _members(seen),
+        "pendingRestart": None if pending is None else pending.row(),
+        "recovery": recovery.show(seen),
+        "members": member_rows(seen),
         "endpoints": {
             "clients": f"{seen.names.client_service}.{seen.names.namespace}.svc:{CLIENT_PORT}"
         },
         "secrets": {"admin": seen.names.admin_secret},
     }
-    return status, _facts(seen, plan, goal, ready, last_error)
+    news = last_error or plan.waiting
+    if plan.refusal is Refusal.RESTART_WAITS and pending is not None:
+        news = pending.waits_for()
+    return status, _facts(seen, plan, goal, ready, news, has_failed=bool(last_error))
 
 
 def invalid(problems: tuple[str, ...], generation: int) -> tuple[Json, list[Fact]]:
@@ -58,7 +75,7 @@ def invalid(problems: tuple[str, ...], generation: int) -> tuple[Json, list[Fact
     text = _short("; ".join(problems))
     return (
         {"observedGeneration": generation, "phase": f"The spec is refused: {text}"},
-        [Fact("SpecValid", False, "Refused", text)],
+        [Fact("SpecValid", False, Refusal.SPEC_REFUSED, text)],
     )
 
 
@@ -84,9 +101,14 @@ def merge_conditions(
 
 def is_news(status: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Return whether the status says anything that the stored one does not."""
-    return any(
-        before.get(key) != value for key, value in status.items() if value is not None
-    ) or any(value is None and before.get(key) is not None for key, value in status.items())
+    return any(before.get(key) != _as_stored(value) for key, value in status.items())
+
+
+def _as_stored(value: Any) -> Any:
+    """Return a value as a merge patch leaves it: a null takes its key away."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _as_stored(inner) for key, inner in value.items() if inner is not None}
 
 
 def _phase(seen: Observed, plan: Plan, goal: Goal, last_error: str) -> str:
@@ -98,73 +120,64 @@ def _phase(seen: Observed, plan: Plan, goal: Goal, last_error: str) -> str:
         return f"Under way: {type(plan.step).__name__}"
     if plan.waiting:
         return _short(f"Waits: {plan.waiting}")
-    return f"{len(seen.membership.voters) if seen.membership else 0} members serve"
+    serving = f"{len(seen.membership.voters) if seen.membership else 0} members serve"
+    return f"{serving}; a restart waits" if plan.refusal is Refusal.RESTART_WAITS else serving
 
 
-def _facts(seen: Observed, plan: Plan, goal: Goal, ready: int, last_error: str) -> list[Fact]:
+def _facts(
+    seen: Observed, plan: Plan, goal: Goal, ready: int, news: str, *, has_failed: bool
+) -> list[Fact]:
     membership = seen.membership
     has_quorum = membership is not None
-    unfit = _unfit(membership) if membership is not None else []
-    missing = max(0, goal.replicas - ready)
     return [
         Fact("SpecValid", True, "Accepted"),
         Fact("Paused", goal.paused, "Paused" if goal.paused else "Running"),
-        Fact(
-            "QuorumHealthy", has_quorum, "LeaderConfirmed" if has_quorum else "NoLeader",
-            "" if has_quorum else "no leader that a quorum confirms answers",
-        ),
+        _quorum(seen),
+        _recovery(seen, goal),
         Fact(
             "Available", has_quorum and ready > 0, "Serving" if has_quorum and ready else "NotServing",
             f"{ready} of {goal.replicas} pods serve",
         ),
-        Fact(
-            "Progressing", not plan.is_done, type(plan.step).__name__ if plan.step else
-            ("Waiting" if plan.waiting else "Done"), last_error or plan.waiting,
-        ),
-        Fact(
-            "Degraded", bool(unfit or missing), "MembersUnfit" if unfit else
-            ("PodsMissing" if missing else "AllFit"), ", ".join(unfit),
-        ),
+        Fact("Progressing", not plan.is_done, _progress(plan, has_failed=has_failed), news),
+        _degraded(seen, goal),
     ]  # fmt: skip
 
 
-def _unfit(membership: MembershipSeen) -> list[str]:
-    return [m.name for m in membership.voters if not (m.healthy and m.caught_up)]
+def _quorum(seen: Observed) -> Fact:
+    if seen.membership is not None:
+        return Fact("QuorumHealthy", True, "LeaderConfirmed")
+    loss = recovery.assess(seen)
+    if loss is None:
+        return Fact("QuorumHealthy", False, "NotFounded", "the cluster has not been founded yet")
+    reason = Refusal.QUORUM_LOST if loss.is_offered else "NoLeader"
+    return Fact("QuorumHealthy", False, reason, loss.text)
 
 
-def _pending_restart(seen: Observed, goal: Goal) -> Json | None:
-    """Return which pods a change would restart; None: none."""
-    outdated = [pod.name for pod in seen.pods if pod.template != goal.template_hash]
-    if not outdated:
-        return None
-    return {"pods": outdated, "approved": goal.may_restart}
+def _recovery(seen: Observed, goal: Goal) -> Fact:
+    """Return whether a recovery is under way, and what is wrong with a request that is not carried out."""
+    if seen.recovery.record is not None:
+        return Fact("Recovery", True, "UnderWay", f"as asked for: {seen.recovery.record.request}")
+    wrong = recovery.why_refused(goal.recovery, seen)
+    if wrong:
+        return Fact("Recovery", False, Refusal.RECOVERY_REFUSED, wrong)
+    loss = recovery.assess(seen)
+    is_offered = loss is not None and loss.is_offered
+    return Fact("Recovery", False, "Offered" if is_offered else "NotNeeded")
 
 
-def _members(seen: Observed) -> list[Json]:
-    if seen.membership is None:
-        return [
-            {"name": pod.name, "role": "unknown", "node": pod.node, "ready": pod.ready, "trouble": pod.trouble}
-            for pod in seen.pods
-        ]  # fmt: skip
-    pods = {pod.name: pod for pod in seen.pods}
-    rows = []
-    for member in seen.membership.members:
-        pod = pods.get(member.name)
-        verdict = seen.verdicts.get(member.id)
-        rows.append(
-            {
-                "name": member.name,
-                "memberId": str(member.id),
-                "role": "leader" if member.leads else ("voter" if member.voter else "learner"),
-                "caughtUp": member.caught_up,
-                "node": pod.node if pod else "",
-                "ready": pod.ready if pod else False,
-                "trouble": pod.trouble if pod else "",
-                "safeToStop": verdict.allowed if verdict else False,
-                "blockedBy": "" if verdict and verdict.allowed else (verdict.reason if verdict else "NO_VERDICT"),
-            }
-        )  # fmt: skip
-    return rows
+def _degraded(seen: Observed, goal: Goal) -> Fact:
+    found = troubles(seen, goal.replicas)
+    reason = found[0].reason if found else Ailment.ALL_FIT
+    return Fact("Degraded", bool(found), reason, "; ".join(trouble.text for trouble in found))
+
+
+def _progress(plan: Plan, *, has_failed: bool) -> str:
+    if plan.step is not None:
+        step = type(plan.step).__name__
+        return refused(step) if has_failed else step
+    if plan.refusal is not None:
+        return plan.refusal
+    return "Waiting" if plan.waiting else "Done"
 
 
 def _short(text: str) -> str:

@@ -6,6 +6,8 @@ Every step may be repeated, and may meet a cluster that has moved on: then it is
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sybline_operator.observation import RecoveryRecord, Victim
+
 
 @dataclass(frozen=True, slots=True)
 class PermitFounding:
@@ -20,6 +22,18 @@ class RecordFounding:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawFounding:
+    """Take the permission back: disks are here that may belong to a founded cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewBlankDisk:
+    """Delete the first pod and its disk, on which nothing has ever been: the next one may found the cluster."""
+
+    victim: Victim
+
+
+@dataclass(frozen=True, slots=True)
 class SetReplicas:
     """Make the StatefulSet so many pods large."""
 
@@ -29,7 +43,9 @@ class SetReplicas:
 
 @dataclass(frozen=True, slots=True)
 class WriteTemplate:
-    """Give the StatefulSet the wanted pod template: from here on a roll goes on by itself."""
+    """Give the StatefulSet the wanted pod template: a pod that is made from here on has it."""
+
+    why: str = ""  # "": what differs restarts nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,60 @@ class DeleteClaim:
     """Delete the disk of a member that has left."""
 
     claim: str
+    uid: str  # only this very claim
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandClaim:
+    """Let a disk grow."""
+
+    claim: str
+    uid: str  # only this very claim
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceWorkload:
+    """Delete the StatefulSet and leave its pods: the next look makes it anew, for disks of another size."""
+
+    uid: str
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRecovery:
+    """Write down that a survivor is to go on alone, as it was asked for, and who is fenced first."""
+
+    record: RecoveryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class FenceMember:
+    """Delete pod and disk of a member of a cluster whose quorum is lost: it must never serve again."""
+
+    victim: Victim
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecovery:
+    """Let the survivor read its order: everybody else is gone."""
+
+    record: RecoveryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRecovery:
+    """Take everything about a recovery back that was not carried out."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRecovery:
+    """Remember the number of the cluster that the survivor leads, and take the order away."""
+
+    cluster_uid: int
+    request: str
 
 
 Step: TypeAlias = (
@@ -94,4 +164,13 @@ Step: TypeAlias = (
     | HandOver
     | RestartPod
     | DeleteClaim
+    | ExpandClaim
+    | ReplaceWorkload
+    | WithdrawFounding
+    | RenewBlankDisk
+    | BeginRecovery
+    | FenceMember
+    | OrderRecovery
+    | CancelRecovery
+    | FinishRecovery
 )

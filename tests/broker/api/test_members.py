@@ -1,5 +1,6 @@
 """sybline.v1.Admin: who may call, what is refused in which words, and what comes back."""
 
+import base64
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from sybline.v1 import admin_pb2 as pb
 from sybline.v1 import admin_pb2_grpc
 from tests.support.api_server import Api
 from tests.support.client import Client
+from tests.support.cluster import ADMIN, ADMIN_PASSWORD
 from tests.support.error_details import details_of
 from tests.support.memory_membership import JOINER, LAST_INDEX
 from tests.support.refusals import refused
@@ -104,6 +106,64 @@ async def test_a_right_that_was_taken_elsewhere_is_known_before_anything_changes
         for method in (*CHANGES, "TransferLeadership"):
             with refused("PERMISSION_DENIED"):
                 await call_as(ann, method, REQUESTS[method])
+    assert api.log.changes == api.log.transfers == []
+
+
+# --- without a leader ---
+def basic(username: str, password: str) -> tuple[tuple[str, str], ...]:
+    encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return (("authorization", f"Basic {encoded}"),)
+
+
+async def status_as(api: Api, metadata: tuple[tuple[str, str], ...]) -> pb.MemberStatusResponse:
+    async with Client(api.address) as nobody:
+        stub = admin_pb2_grpc.AdminStub(nobody.channel)
+        found: pb.MemberStatusResponse = await stub.MemberStatus(
+            REQUESTS["MemberStatus"], metadata=metadata, timeout=10
+        )
+    return found
+
+
+async def test_without_a_leader_a_member_tells_its_status_to_who_knows_its_settings(
+    api: Api,
+) -> None:
+    api.log.error = NoLeader("nobody leads")
+    found = await status_as(api, basic(ADMIN, ADMIN_PASSWORD))
+    assert [each.id for each in found.configured] == [1, 2, 3]
+    assert found.member.id == 1
+
+
+@pytest.mark.parametrize(
+    "shown", [(ADMIN, "wrong"), ("ann", ADMIN_PASSWORD), ("", ""), (ADMIN + ":x", ADMIN_PASSWORD)]
+)
+async def test_a_wrong_password_tells_nothing(api: Api, shown: tuple[str, str]) -> None:
+    with refused("UNAUTHENTICATED", "invalid login details"):
+        await status_as(api, basic(*shown))
+    assert api.metrics.failed_logins == 1
+
+
+@pytest.mark.parametrize("value", ["Basic", "Basic %%%", "Basic YWJj", "Basic /w==", "Digest YTpi"])
+async def test_what_is_no_password_is_no_way_in(api: Api, value: str) -> None:
+    with refused("UNAUTHENTICATED", NO_AUTH):
+        await status_as(api, (("authorization", value),))
+
+
+async def test_guessing_at_it_is_slowed_down_like_guessing_at_a_login(api: Api) -> None:
+    for _ in range(limits.FAILED_LOGINS_PER_MINUTE):
+        with refused("UNAUTHENTICATED"):
+            await status_as(api, basic(ADMIN, "wrong"))
+    with refused("RESOURCE_EXHAUSTED", "too many failed logins"):
+        await status_as(api, basic(ADMIN, ADMIN_PASSWORD))
+
+
+async def test_no_other_call_takes_a_password(api: Api) -> None:
+    async with Client(api.address) as nobody:
+        stub = admin_pb2_grpc.AdminStub(nobody.channel)
+        for method in REQUESTS.keys() - {"MemberStatus"}:
+            with refused("UNAUTHENTICATED", NO_AUTH):
+                await getattr(stub, method)(
+                    REQUESTS[method], metadata=basic(ADMIN, ADMIN_PASSWORD), timeout=10
+                )
     assert api.log.changes == api.log.transfers == []
 
 

@@ -62,6 +62,7 @@ def test_version_loads_nothing_that_takes_long() -> None:
         ["dev"],
         ["config"],
         ["config", "check"],
+        ["healthcheck"],
         ["members"],
         ["members", "list"],
         ["members", "add"],

@@ -19,7 +19,7 @@ def options(tmp_path: Path) -> DevOptions:
 
 
 def build_options(tmp_path: Path, *, members: int = 3) -> DevOptions:
-    first = free_port()
+    first = free_port(block=30)
     return DevOptions(
         members=members,
         directory=tmp_path / "dev",

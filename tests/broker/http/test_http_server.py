@@ -17,6 +17,7 @@ from sybline.http.app import build_app
 from sybline.http.server import HttpServer
 from sybline.telemetry.metrics import Metrics
 from tests.support.cluster import parse_metrics
+from tests.support.connections import dialled, dialled_often
 
 HOST = "127.0.0.1"
 
@@ -74,13 +75,22 @@ class Site:
             connection.close()
 
 
+@contextlib.asynccontextmanager
+async def serving(port: int = 0) -> AsyncIterator[Site]:
+    """Serve on a port, by default a free one, for the time of a block."""
+    health, metrics = Health(), Metrics()
+    server = HttpServer(build_app(metrics=metrics, health=health), HOST, port)
+    await server.start()
+    try:
+        yield Site(server, health, metrics)
+    finally:
+        await server.stop()
+
+
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    health, metrics = Health(), Metrics()
-    server = HttpServer(build_app(metrics=metrics, health=health), HOST, 0)
-    await server.start()
-    yield Site(server, health, metrics)
-    await server.stop()
+    async with serving() as made:
+        yield made
 
 
 # --- answers ---
@@ -165,55 +175,43 @@ async def test_a_stopped_server_frees_its_port_at_once(site: Site) -> None:
     port = site.server.port
     assert (await site.ask("/livez")).status == 200
     await site.server.stop()
-    again = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, port)
-    await again.start()
-    assert again.port == port
-    await again.stop()
+    async with serving(port) as again:
+        assert again.server.port == port
 
 
 async def test_signals_stay_with_the_process() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
-    await server.start()
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
-    await server.stop()
+    async with serving():
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 async def test_idle_connections_do_not_hold_up_the_stop(site: Site) -> None:
-    connections = [await asyncio.open_connection(HOST, site.server.port) for _ in range(2)]
-    reader, writer = connections[0]
-    writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
-    assert await reader.readuntil(b"ok\n")
-    async with asyncio.timeout(limits.HTTP_STOP_S):
-        await site.server.stop()
-    for reader, writer in connections:
-        assert await reader.read() == b""
-        writer.close()
+    async with dialled_often(site.server.port, 2) as connections:
+        reader, writer = connections[0]
+        writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.readuntil(b"ok\n")
+        async with asyncio.timeout(limits.HTTP_STOP_S):
+            await site.server.stop()
+        for reader, _ in connections:
+            assert await reader.read() == b""
 
 
 async def test_a_half_sent_request_does_not_hold_up_the_stop(site: Site) -> None:
-    reader, writer = await asyncio.open_connection(HOST, site.server.port)
-    writer.write(b"GET /livez HTTP/1.1\r\nhost:")
-    await writer.drain()
-    assert (await site.ask("/livez")).status == 200
-    async with asyncio.timeout(limits.HTTP_STOP_S + 1):
-        await site.server.stop()
-    assert await reader.read() == b""
-    writer.close()
+    async with dialled(site.server.port) as (reader, writer):
+        writer.write(b"GET /livez HTTP/1.1\r\nhost:")
+        await writer.drain()
+        assert (await site.ask("/livez")).status == 200
+        async with asyncio.timeout(limits.HTTP_STOP_S + 1):
+            await site.server.stop()
+        assert await reader.read() == b""
 
 
 async def test_more_connections_than_allowed_are_told_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "HTTP_CONNECTIONS_MAX", 3)
-    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
-    await server.start()
-    site = Site(server, Health(), Metrics())
-    connections = [await asyncio.open_connection(HOST, server.port) for _ in range(3)]
-    assert (await site.ask("/livez")).status == 503
-    for _, writer in connections:
-        writer.close()
-    await server.stop()
+    async with serving() as site, dialled_often(site.server.port, 3):
+        assert (await site.ask("/livez")).status == 503
 
 
 async def test_a_connection_beyond_what_may_be_open_is_cut_off_though_it_asks_nothing(
@@ -221,16 +219,14 @@ async def test_a_connection_beyond_what_may_be_open_is_cut_off_though_it_asks_no
 ) -> None:
     """Each takes an open file that storage may need."""
     monkeypatch.setattr(limits, "HTTP_OPEN_MAX", 3)
-    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
-    await server.start()
-    held = [await asyncio.open_connection(HOST, server.port) for _ in range(3)]
-    reader, writer = await asyncio.open_connection(HOST, server.port)
-    async with asyncio.timeout(5):
+    async with (
+        serving() as site,
+        dialled_often(site.server.port, 3),
+        dialled(site.server.port) as (reader, _),
+        asyncio.timeout(5),
+    ):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
-    for _, each in [*held, (reader, writer)]:
-        each.close()
-    await server.stop()
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nhost:"])
@@ -239,32 +235,23 @@ async def test_connections_that_never_finish_a_request_are_closed(
 ) -> None:
     """Else they would use up the connections that probes need."""
     monkeypatch.setattr(limits, "HTTP_KEEP_ALIVE_S", 0.1)
-    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
-    await server.start()
-    reader, writer = await asyncio.open_connection(HOST, server.port)
-    writer.write(sent)
-    async with asyncio.timeout(5):
-        with contextlib.suppress(ConnectionResetError):
-            assert await reader.read() == b""
-    writer.close()
-    await server.stop()
+    async with serving() as site, dialled(site.server.port) as (reader, writer):
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
 
 
 async def test_a_connection_in_use_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HTTP_KEEP_ALIVE_S", 0.2)
-    server = HttpServer(build_app(metrics=Metrics(), health=Health()), HOST, 0)
-    await server.start()
-    reader, writer = await asyncio.open_connection(HOST, server.port)
-    ends_s = time.monotonic() + 1
-    while time.monotonic() < ends_s:
-        writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert await reader.readuntil(b"ok\n")
-    writer.close()
-    await server.stop()
+    async with serving() as site, dialled(site.server.port) as (reader, writer):
+        ends_s = time.monotonic() + 1
+        while time.monotonic() < ends_s:
+            writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await reader.readuntil(b"ok\n")
 
 
 async def test_what_is_not_http_is_refused(site: Site) -> None:
-    reader, writer = await asyncio.open_connection(HOST, site.server.port)
-    writer.write(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
-    assert b" 400 " in await reader.readline()
-    writer.close()
+    async with dialled(site.server.port) as (reader, writer):
+        writer.write(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+        assert b" 400 " in await reader.readline()

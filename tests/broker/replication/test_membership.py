@@ -18,14 +18,9 @@ from sybline.replication.configuration import (
     Remove,
     UpdateAddress,
 )
-from sybline.replication.member import Member
-from tests.support.members import DEADLINE_S, Group, Root, messages, running
+from tests.support.members import DEADLINE_S, Group, Root, messages, number_of, running
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
-
-
-def number_of(member: Member) -> int:
-    return member.status().member
 
 
 async def refused(call: "asyncio.Future[object] | object", reason: ChangeReason) -> None:

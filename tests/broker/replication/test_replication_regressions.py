@@ -20,16 +20,17 @@ from sybline.replication.timing import Timing
 from sybline.state_machine.live_bodies import LiveRuns
 from tests.simulation.disk import SimulatedDisk
 from tests.support.journal_model import journal_on
-from tests.support.members import DEADLINE_S, Group, Root, messages, propose, running
+from tests.support.members import CALM, DEADLINE_S, Group, Root, messages, propose, running
+from tests.support.node_table import Silent
 from tests.support.waiting import wait_for
 
-CALLS = 3_000
+CALLS = 2_000
 
 
 async def test_reg_b1_each_of_thousands_of_concurrent_calls_gets_its_own_reply(
     tmp_path: Path,
 ) -> None:
-    async with running(Group(tmp_path)) as group:
+    async with running(Group(tmp_path, timing=CALM)) as group:
         root = await Root.create(await group.leader())
         await group.equal_states()
         members = list(group.running.values())
@@ -44,20 +45,6 @@ async def test_reg_b1_each_of_thousands_of_concurrent_calls_gets_its_own_reply(
         assert len({index for index, _ in replies}) == CALLS
         for index, body in replies:
             assert decode_command(members[0].payload(index)) == root.message(body)
-
-
-class Silent:
-    """A node's listener that hears nothing."""
-
-    def leader_changed(self, leader: int | None, term: int) -> None: ...
-
-    def applied(self, index: int) -> None: ...
-
-    def installed(self) -> None: ...
-
-    def checkpointed(self, index: int) -> None: ...
-
-    def membership_changed(self) -> None: ...
 
 
 class NoState:

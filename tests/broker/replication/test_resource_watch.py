@@ -124,3 +124,13 @@ async def test_few_files_left_are_warned_about_and_refuse_nothing(bench: Bench) 
     assert await bench.events() == []
     bench.machine.open_files = 85
     assert await bench.events() == [("resource_recovered", OPEN_FILES)]
+
+
+async def test_other_marks_count_from_the_next_look_on(bench: Bench) -> None:
+    await bench.watch.measure()
+    bench.watch.judge_by(Marks(disk_low_bytes=600, disk_low_ratio=0.9, memory_high_bytes=400))
+    assert sorted(await bench.events()) == [
+        ("resource_short", "disk"),
+        ("resource_short", "memory"),
+    ]
+    assert bench.watch.use.disk_low_mark_bytes == 600

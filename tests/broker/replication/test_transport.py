@@ -19,6 +19,7 @@ from sybline.replication.identity import Identity
 from sybline.replication.measures import Counters
 from sybline.replication.messages import BadFrame
 from sybline.replication.transport import Link, PeerTransport, TransportSettings, split_address
+from tests.support.connections import dialled, dialled_often
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -188,14 +189,13 @@ async def test_a_stranger_is_cut_off_and_nothing_reaches_the_member(
     ports: dict[int, int], garbage: bytes
 ) -> None:
     async with listening(1, ports) as one:
-        reader, writer = await asyncio.open_connection("127.0.0.1", ports[1])
-        writer.write(garbage)
-        answer = b""
-        with suppress(ConnectionError):
-            async with asyncio.timeout(DEADLINE_S):
-                answer = await reader.read()
+        async with dialled(ports[1]) as (reader, writer):
+            writer.write(garbage)
+            answer = b""
+            with suppress(ConnectionError):
+                async with asyncio.timeout(DEADLINE_S):
+                    answer = await reader.read()
         assert b"sybline" not in answer.lower()
-        writer.close()
         refused = one.counters
         await until(
             lambda: refused.handshakes_refused + refused.peer_frames_refused == 1, "counted once"
@@ -208,25 +208,18 @@ async def test_a_silent_stranger_is_cut_off_in_time(
     ports: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport_module, "HANDSHAKE_TIMEOUT_S", 0.1)
-    async with listening(1, ports):
-        reader, writer = await asyncio.open_connection("127.0.0.1", ports[1])
+    async with listening(1, ports), dialled(ports[1]) as (reader, _):
         async with asyncio.timeout(DEADLINE_S):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
-        writer.close()
 
 
 async def test_unproved_connections_are_few(ports: dict[int, int]) -> None:
-    async with listening(1, ports) as one:
-        strangers = [
-            await asyncio.open_connection("127.0.0.1", ports[1])
-            for _ in range(transport_module.OPENINGS_MAX + 20)
-        ]
+    many = transport_module.OPENINGS_MAX + 20
+    async with listening(1, ports) as one, dialled_often(ports[1], many) as strangers:
         closed = [reader for reader, _ in strangers]
         await until(lambda: sum(r.at_eof() for r in closed) >= 20, "the surplus is closed")
         assert len(one.transport._openings) <= transport_module.OPENINGS_MAX
-        for _, writer in strangers:
-            writer.close()
 
 
 async def test_an_oversize_frame_is_refused_before_its_bytes_are_waited_for(

@@ -31,6 +31,7 @@ from tests.support.certificates import (
     client_context,
     write_material,
 )
+from tests.support.connections import dialled
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -220,13 +221,11 @@ async def test_reg_s4_a_connection_without_a_certificate_is_closed_unheard(
     pairing: Pairing, ca: Authority, tmp_path: Path
 ) -> None:
     async with pairing.member(1, ca.issue(), ca) as one:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", pairing.ports[1], ssl=client_context(tmp_path, ca)
-        )
-        with suppress(ConnectionError, ssl.SSLError):
-            async with asyncio.timeout(DEADLINE_S):
-                assert await reader.read() == b""
-        writer.close()
+        context = client_context(tmp_path, ca)
+        async with dialled(pairing.ports[1], tls=context) as (reader, _):
+            with suppress(ConnectionError, ssl.SSLError):
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await reader.read() == b""
         await until(lambda: one.counters.handshakes_refused == 1, "counted")
         assert one.inbox.connections == 0
 
@@ -239,7 +238,8 @@ async def test_less_than_tls_13_is_refused(
     context = client_context(tmp_path, ca, pair=ca.issue(), version=version)
     async with pairing.member(1, ca.issue(), ca) as one:
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            await asyncio.open_connection("127.0.0.1", pairing.ports[1], ssl=context)
+            async with dialled(pairing.ports[1], tls=context):
+                pass
         await until(lambda: one.counters.handshakes_refused == 1, "counted")
 
 
@@ -247,12 +247,11 @@ async def test_openings_that_fail_are_forgotten(pairing: Pairing, ca: Authority)
     """Openings are bounded, so one that nobody forgot would in the end keep members out, too."""
     async with pairing.member(1, ca.issue(), ca) as one:
         for _ in range(transport_module.OPENINGS_MAX + 5):
-            reader, writer = await asyncio.open_connection("127.0.0.1", pairing.ports[1])
-            writer.write(b"no TLS\r\n\r\n")
-            with suppress(ConnectionError):
-                async with asyncio.timeout(DEADLINE_S):
-                    await reader.read()
-            writer.close()
+            async with dialled(pairing.ports[1]) as (reader, writer):
+                writer.write(b"no TLS\r\n\r\n")
+                with suppress(ConnectionError):
+                    async with asyncio.timeout(DEADLINE_S):
+                        await reader.read()
         await until(lambda: not one.transport._openings, "forgotten")
         assert one.counters.handshakes_refused == transport_module.OPENINGS_MAX + 5
         async with pairing.member(2, ca.issue(), ca) as two:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from sybline.api.credentials import Credentials
 from sybline.api.gate import Gate
 from sybline.api.handlers import Edge, Method, Service
 from sybline.api.members import Members
@@ -14,7 +15,7 @@ ADMIN_SERVICE_NAME: Final = "sybline.v1.Admin"
 
 def build_admin_service(parts: ApiParts, gate: Gate, edge: Edge) -> Service:
     """Return the service."""
-    return Service(ADMIN_SERVICE_NAME, edge, _methods(Members(parts, gate)))
+    return Service(ADMIN_SERVICE_NAME, edge, _methods(Members(parts, gate, Credentials(parts))))
 
 
 def _methods(members: Members) -> Iterator[Method[Any]]:
@@ -30,5 +31,10 @@ def _methods(members: Members) -> Iterator[Method[Any]]:
         admin.TransferLeadershipRequest.FromString,
         members.transfer_leadership,
     )
-    yield Method("MemberStatus", admin.MemberStatusRequest.FromString, members.member_status)
+    yield Method(
+        "MemberStatus",
+        admin.MemberStatusRequest.FromString,
+        members.member_status,
+        needs_session=False,  # it has another way in, too
+    )
     yield Method("MayStop", admin.MayStopRequest.FromString, members.may_stop)

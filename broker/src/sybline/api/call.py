@@ -3,6 +3,8 @@
 Owns the reading of metadata and of the client's deadline (wire contract §3, C-4). Knows no method.
 """
 
+import base64
+import binascii
 from typing import Final, TypeAlias, cast
 
 import grpc
@@ -17,6 +19,7 @@ TOKEN_KEY: Final = "syb-token"  # noqa: S105 - a header, not a secret
 IDEMPOTENCY_KEY: Final = "syb-idempotency-key"
 _AUTHORIZATION_KEY: Final = "authorization"
 _BEARER: Final = "bearer "
+_BASIC: Final = "basic "
 _NOBODY: Final = Caller("", b"")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -54,6 +57,18 @@ class Call:
         if authorization[: len(_BEARER)].lower() == _BEARER:
             return hash_token(authorization[len(_BEARER) :].strip()), None
         return None
+
+    def password(self) -> tuple[str, str] | None:
+        """Return the name and password that the caller shows in place of a session; None: none, or not readable."""
+        authorization = self.headers.get(_AUTHORIZATION_KEY, "")
+        if authorization[: len(_BASIC)].lower() != _BASIC:
+            return None
+        try:
+            pair = base64.b64decode(authorization[len(_BASIC) :].strip(), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        username, colon, password = pair.partition(":")
+        return (username, password) if colon else None
 
     def source(self) -> str:
         """Return the caller's address without its port, as failed logins are counted."""

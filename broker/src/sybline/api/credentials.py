@@ -1,5 +1,6 @@
 """Passwords as the methods check them: throttled, in threads, an unknown user as slow as a known one (U-5)."""
 
+import hmac
 from collections.abc import Callable
 from math import ceil
 
@@ -20,6 +21,7 @@ class Credentials:
         self._hasher = parts.hasher
         self._throttle = parts.throttle
         self._metrics = parts.metrics
+        self._first_admin = parts.first_admin
 
     def of(self, username: str) -> Credential | None:
         """Return a user's credential; None: unknown user."""
@@ -48,6 +50,20 @@ class Credentials:
             None if stored is None else stored.password,
             deadline_s=call.remaining_s(),
         )
+
+    def check_first_admin(self, call: Call, username: str, password: str) -> None:
+        """Return if these are the first administrator's name and password as the settings have them.
+
+        Raises:
+            CallError: UNAUTHENTICATED, or RESOURCE_EXHAUSTED as `check_throttle`.
+        """
+        self.check_throttle(call, username)
+        given = f"{username}:{password}".encode()
+        if self._first_admin is None or not hmac.compare_digest(
+            given, ":".join(self._first_admin).encode()
+        ):
+            raise self.failed(call, username)
+        self.succeeded(call, username)
 
     async def hash(self, call: Call, password: str) -> PasswordHash:
         """Return what to store for a new password."""

@@ -42,7 +42,7 @@ class Fetching:
         if (note or not has_work) and not await self._has_current_work(call, queue, note):
             return _NOTHING
         amount = min(request.amount, limits.FETCH_AMOUNT_MAX)
-        command = Checkout(caller, queue, amount, limits.MESSAGE_BYTES_MAX, self._lease_ms)
+        command = Checkout(caller, queue, amount, limits.MESSAGE_BYTES_MAX, self._lease_ms())
         reply = await self._gate.carry_out(call, command)
         assert isinstance(reply, CheckedOut)
         parts: list[bytes] = []

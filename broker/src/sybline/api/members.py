@@ -15,6 +15,7 @@ from sybline.api.admin_validation import (
     check_update,
 )
 from sybline.api.call import Call
+from sybline.api.credentials import Credentials
 from sybline.api.gate import Gate
 from sybline.api.member_refusals import (
     change_refusal,
@@ -53,12 +54,13 @@ _SHARE_OF_DEADLINE: Final = 0.9  # so that the answer still arrives when the tim
 class Members:
     """The methods of sybline.v1.Admin."""
 
-    def __init__(self, parts: ApiParts, gate: Gate) -> None:
+    def __init__(self, parts: ApiParts, gate: Gate, credentials: Credentials) -> None:
         self._log = parts.log
         self._cluster_id = parts.cluster_id
         self._facts = parts.member_facts
         self._heard_s = parts.election_s
         self._gate = gate
+        self._credentials = credentials
 
     # --- looking ---
     async def list_members(self, call: Call, request: admin.ListMembersRequest) -> bytes:
@@ -73,7 +75,7 @@ class Members:
 
     async def member_status(self, call: Call, _: admin.MemberStatusRequest) -> bytes:
         """Return what this member says of itself."""
-        await self._gate.admit(call, Action.MANAGE_CLUSTER)
+        await self._admit_also_without_leader(call)
         view, status, facts = self._log.membership(), self._log.status(), self._facts()
         configuration = view.configuration
         own = configuration.get(view.member)
@@ -97,6 +99,11 @@ class Members:
             log_live_bytes=facts.log_live_bytes,
             disk_free_bytes=facts.disk_free_bytes,
             publishes_refused_because=_show_shortage(self._log.shortage()),
+            config_sha256=facts.config_sha256,
+            settings_pending=facts.settings_pending,
+            settings_refused_because=facts.settings_refused_because,
+            last_log_term=status.last_log_term,
+            configured=map(show_member, configuration.members),
         ).SerializeToString()
 
     async def may_stop(self, call: Call, request: admin.MayStopRequest) -> bytes:
@@ -181,6 +188,15 @@ class Members:
         return admin.TransferLeadershipResponse(leader=after.leader or 0).SerializeToString()
 
     # --- parts ---
+    async def _admit_also_without_leader(self, call: Call) -> None:
+        """Return if the caller may: by session, or by what the settings say, for nobody can log in without a leader."""
+        shown = call.password()
+        if shown is None:
+            call.caller = await self._gate.find_caller(call)
+            await self._gate.admit(call, Action.MANAGE_CLUSTER)
+        else:
+            self._credentials.check_first_admin(call, *shown)
+
     async def _admit_change(self, call: Call) -> None:
         """Return if the caller may, judged on what is current: no command in the log decides it again (A-3)."""
         await self._gate.catch_up(call)

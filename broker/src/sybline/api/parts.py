@@ -34,6 +34,9 @@ class MemberFacts:
     log_bytes: int
     log_live_bytes: int
     disk_free_bytes: int
+    config_sha256: str = ""  # of the configuration file in force
+    settings_pending: tuple[str, ...] = ()  # keys that wait for a restart
+    settings_refused_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class ApiParts:
     polls: PollMemory
     clock: Clock
     metrics: CallMetrics
-    token_ms: int
-    lease_ms: int
+    token_ms: Callable[[], int]  # both may change while the member runs
+    lease_ms: Callable[[], int]
     member_facts: Callable[[], MemberFacts]
     election_s: float  # who was not heard for so long is not healthy
+    first_admin: tuple[str, str] | None = None  # name and password as the settings have them
     body_bytes_max: int = limits.BODY_BYTES_DEFAULT

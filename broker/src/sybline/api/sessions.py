@@ -60,7 +60,7 @@ class Sessions:
             credential.epoch,
             hash_token(token),
             new_consumer(),
-            self._token_ms,
+            self._token_ms(),
             _older_token_hash(call, credential.username),
         )
         reply = await self._gate.propose(call, command)

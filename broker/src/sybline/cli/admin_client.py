@@ -1,4 +1,4 @@
-"""sybline.v1.Admin of one member, as a command line uses it.
+"""sybline.v1.Admin and the original API of one member, as a command line uses them.
 
 Owns the session, the deadline of each call, and the one line that says what failed.
 """
@@ -21,6 +21,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 CALL_S: Final = 30.0  # one call; the command's own time may end it earlier
 _LOG_OUT_S: Final = 2.0
+_KEY_HEADER: Final = "syb-idempotency-key"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _SESSION_KEYS: Final = ("username", "syb-token")
 _OPTIONS: Final = (
@@ -69,7 +70,7 @@ class AdminClient:
     def __init__(self, server: str, channel: grpc.aio.Channel, *, ends_s: float) -> None:
         """`ends_s`: when the command must be done, on the clock of the loop."""
         self._server = server
-        self._sessions = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self._broker = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
         self._admin = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]  # generated
         self._metadata: Metadata = ()
         self._ends_s = ends_s
@@ -80,15 +81,25 @@ class AdminClient:
         return self._ends_s - asyncio.get_running_loop().time()
 
     async def call(self, method: str, request: Any) -> Any:
-        """Call a method of the service.
+        """Call a method of sybline.v1.Admin.
 
         Raises:
             CallFailed: in its time there was no answer, or one that says no.
         """
+        return await self._answer(getattr(self._admin, method), request)
+
+    async def call_broker(self, method: str, request: Any, *, key: str = "") -> Any:
+        """Call a method of the original API, under an idempotency key if there is one.
+
+        Raises:
+            CallFailed: in its time there was no answer, or one that says no.
+        """
+        more = ((_KEY_HEADER, key),) if key else ()
+        return await self._answer(getattr(self._broker, method), request, more)
+
+    async def _answer(self, method: Any, request: Any, more: Metadata = ()) -> Any:
         try:
-            return await getattr(self._admin, method)(
-                request, metadata=self._metadata, timeout=self._call_s()
-            )
+            return await method(request, metadata=(*self._metadata, *more), timeout=self._call_s())
         except grpc.aio.AioRpcError as error:
             raise CallFailed(self._server, error) from None
 
@@ -101,7 +112,7 @@ class AdminClient:
         if access.token:
             self._metadata = (("authorization", f"Bearer {access.token}"),)
             return
-        call = self._sessions.Login(
+        call = self._broker.Login(
             mq_pb2.Credentials(username=access.user, password=access.password),
             timeout=self._call_s(),
         )
@@ -115,7 +126,7 @@ class AdminClient:
     async def log_out(self) -> None:
         """End the session that `log_in` opened; one that stays behind ends by time."""
         with contextlib.suppress(grpc.aio.AioRpcError):
-            await self._sessions.LogOut(
+            await self._broker.LogOut(
                 mq_pb2.LogOutRequest(), metadata=self._metadata, timeout=_LOG_OUT_S
             )
 

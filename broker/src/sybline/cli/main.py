@@ -6,13 +6,28 @@ Exit status: 0 done, 1 failed, 2 wrong settings or arguments. Errors are lines o
 import argparse
 from collections.abc import Sequence
 
-from sybline.cli import config_check, dev, log_files, members, recover, serve, tls, version
+from sybline.cli import (
+    config_check,
+    dev,
+    healthcheck,
+    log_files,
+    members,
+    messages,
+    recover,
+    serve,
+    tls,
+    version,
+)
 
+_COMMANDS = (
+    serve, dev, messages, members, recover, log_files, config_check, healthcheck, tls, version,
+)  # fmt: skip
 _EXAMPLES = """\
 examples:
   sybline dev                               three members on this machine, to try things out
   sybline serve --config member-1.yaml      one member
   sybline members list                      who belongs to a running cluster, and how each is doing
+  sybline publish --create orders hello     a message, stored on a majority; `sybline consume orders` takes it
   sybline config check --config FILE        only validate
 """
 
@@ -27,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, dev, members, recover, log_files, config_check, tls, version):
+    for command in _COMMANDS:
         command.add_to(commands)
     return parser
 

@@ -90,6 +90,7 @@ def show_status(status: admin.MemberStatusResponse) -> str:
         ("configuration", str(status.configuration_version)),
         ("serves", "yes" if status.ready else f"no: {status.not_ready_because}"),
         ("publishes", f"refused: {because}" if (because := status.publishes_refused_because) else "taken"),
+        ("settings", _show_settings(status)),
         ("version", status.version),
         ("term", f"{status.term}, {f'member {status.leader} leads' if status.leader else 'no leader'}"),
         ("log", f"entries {status.first_index:,} to {status.last_index:,}, {show_bytes(status.log_bytes)}, "
@@ -99,6 +100,13 @@ def show_status(status: admin.MemberStatusResponse) -> str:
         ("disk", f"{show_bytes(status.disk_free_bytes)} free"),
     ]  # fmt: skip
     return "\n".join(_table(rows))
+
+
+def _show_settings(status: admin.MemberStatusResponse) -> str:
+    if status.settings_refused_because:
+        return f"as before, the file is refused: {status.settings_refused_because}"
+    pending = ", ".join(status.settings_pending)
+    return f"restart for {pending}" if pending else "in force"
 
 
 def _show_uid(uid: int) -> str:

@@ -4,15 +4,13 @@ import argparse
 import sys
 from typing import Any, Final
 
-from sybline.cli.connection_arguments import (
-    Access,
-    NoCredentials,
-    add_connection_arguments,
-    load_access,
+from sybline.cli.client_command import (
+    WRONG_ARGUMENTS_STATUS,
+    add_client_arguments,
+    run_client,
 )
+from sybline.cli.connection_arguments import Access
 
-WRONG_ARGUMENTS_STATUS: Final = 2
-INTERRUPTED_STATUS: Final = 130
 _WAIT_S: Final = 30.0
 _ADD_WAIT_S: Final = 600.0  # a learner may have a lot to receive
 
@@ -24,7 +22,7 @@ examples:
   sybline members remove 2
 
 Any member answers. Exit status 0: done, or yes; 1: refused, failed, or no; 2: wrong arguments.
-More: docs/operations.md
+More: docs/operations/README.md
 """
 
 
@@ -90,14 +88,7 @@ def _add_changing(actions: Any) -> None:
 def _add_action(actions: Any, name: str, text: str, *, wait_s: float = _WAIT_S) -> Any:
     parser = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--timeout",
-        type=_parse_seconds,
-        default=wait_s,
-        metavar="S",
-        help="seconds for the whole command (default: %(default)g)",
-    )
-    add_connection_arguments(parser)
+    add_client_arguments(parser, timeout_s=wait_s)
     parser.set_defaults(run=run, action=name)
     return parser
 
@@ -129,29 +120,13 @@ def _parse_version(text: str) -> int:
     return version
 
 
-def _parse_seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 86_400:
-        raise ValueError(text)
-    return seconds
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return the exit status."""
-    from sybline.cli.admin_client import CommandFailed
-
-    try:
-        return _run(arguments, load_access(arguments))
-    except NoCredentials as error:
-        print(f"sybline: {error}", file=sys.stderr)
-        return WRONG_ARGUMENTS_STATUS
-    except CommandFailed as error:
-        print(f"sybline: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        text = "interrupted; what was sent may have been done, see `sybline members list`"
-        print(f"sybline: {text}", file=sys.stderr)
-        return INTERRUPTED_STATUS
+    return run_client(
+        arguments,
+        lambda access: _run(arguments, access),
+        interrupted="interrupted; what was sent may have been done, see `sybline members list`",
+    )
 
 
 def _run(arguments: argparse.Namespace, access: Access) -> int:

@@ -19,7 +19,7 @@ examples:
   sybline recover /data/member-1 --make-sole-voter /data/member-1 --i-accept-data-loss TOKEN
 
 Works on data directories of members that do not run, and changes nothing without --make-sole-voter. While a majority
-can still be started, start it: nothing is lost then. Read docs/operations.md first, and copy the directory.
+can still be started, start it: nothing is lost then. Read docs/operations/README.md first, and copy the directory.
 """
 
 

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         structlog.get_logger(__name__).warning("setting", text=warning)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(app.run(settings))
+            return runner.run(app.run(loaded))
     except app.StartError as error:
         print(f"sybline: {error}", file=sys.stderr)
         return 1

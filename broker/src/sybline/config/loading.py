@@ -3,8 +3,9 @@
 Precedence: command line, environment, file, default. Reads the configuration file and the files of secrets.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,51 @@ from sybline.addresses import split_address
 from sybline.config.original_names import NAMES, read_original_names
 from sybline.config.problems import ConfigError, not_allowed
 from sybline.config.rules import check_together, missing
-from sybline.config.settings import KEYS, Settings, value_of
+from sybline.config.settings import KEYS, Settings, value_of, with_values
 from sybline.config.sources import (
     ALTERNATIVES,
     CONFIG_VARIABLE,
     Given,
+    Reading,
     merge,
+    read_content,
     read_environment,
-    read_file,
     read_overrides,
+    read_tree,
+    read_yaml,
 )
 from sybline.config.values import check_secret_text
 
 PLAIN_TEXT_WARNING = "TLS is off: clients and members talk in plain text"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the settings of a member come from; its file may be read again while it runs."""
+
+    file: Path | None
+    environment: Mapping[str, str] = field(repr=False)  # may have secrets
+    overrides: Mapping[str, str]
+
+    def read(self) -> bytes:
+        """Return what the file holds now.
+
+        Raises:
+            ConfigError: there is none, or it cannot be read.
+        """
+        if self.file is None:
+            raise ConfigError(("no file was given",))
+        return read_content(self.file)
+
+    def load(self, content: bytes) -> "Loaded":
+        """Return the settings that follow from this content of the file.
+
+        Raises:
+            ConfigError: they cannot be used; it has every reason.
+        """
+        return _load(
+            self, content, Reading() if self.file is None else read_yaml(self.file, content)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +71,13 @@ class Loaded:
     settings: Settings
     warnings: tuple[str, ...]
     names: Mapping[str, str]  # how each key was written that is not a default
+    source: Source
+    content: bytes = field(repr=False)  # of the file
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of the file's content in hex; "": there is no file."""
+        return "" if self.source.file is None else hashlib.sha256(self.content).hexdigest()
 
 
 def load_settings(
@@ -52,19 +92,40 @@ def load_settings(
     """
     if path is None and environment.get(CONFIG_VARIABLE):
         path = Path(environment[CONFIG_VARIABLE])
-    original = read_original_names(environment)
-    own = read_environment(environment, also_known=NAMES)
-    readings = [original, own, read_overrides(overrides or {})]
-    given, problems = merge([read_file(path), *readings] if path is not None else readings)
+    source = Source(path, environment, overrides or {})
+    if path is None:
+        return source.load(b"")
+    try:
+        content = source.read()
+    except ConfigError as error:
+        return _load(source, b"", Reading(problems=[*error.problems]))  # with all other problems
+    return source.load(content)
+
+
+def check_tree(tree: Mapping[str, Any], *, under: str) -> Settings:
+    """Return the settings that a file with this tree would give a member, without reading files of secrets.
+
+    `under` is where the tree stands in its document, for the names in problems.
+
+    Raises:
+        ConfigError: they cannot be used; it has every reason.
+    """
+    given, problems = merge([read_tree(tree, under)])
+    settings, wrong, found = _parse(given)
+    problems += [*found, *_check_together(settings, given, wrong)]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
+def _load(source: Source, content: bytes, file: Reading) -> Loaded:
+    original = read_original_names(source.environment)
+    own = read_environment(source.environment, also_known=NAMES)
+    given, problems = merge([file, original, own, read_overrides(source.overrides)])
     settings, wrong, found = _parse(given)
     problems += found
     settings, unreadable, found = _read_secret_files(settings, given)
-    problems += found
-    problems += [
-        problem.text
-        for problem in check_together(settings, lambda key: _name_of(key, given))
-        if not problem.keys & (wrong | unreadable)
-    ]
+    problems += [*found, *_check_together(settings, given, wrong | unreadable)]
     if problems:
         raise ConfigError(tuple(problems))
     return Loaded(
@@ -75,7 +136,20 @@ def load_settings(
             *(() if settings.development or settings.tls.enabled else (PLAIN_TEXT_WARNING,)),
         ),
         names={key: each.name for key, each in given.items()},
+        source=source,
+        content=content,
     )
+
+
+def _check_together(
+    settings: Settings, given: Mapping[str, Given], wrong: frozenset[str]
+) -> list[str]:
+    """Return what does not fit each other, apart from keys that are wrong by themselves."""
+    return [
+        problem.text
+        for problem in check_together(settings, lambda key: _name_of(key, given))
+        if not problem.keys & wrong
+    ]
 
 
 def _find_overridden(original: Mapping[str, Given], own: Mapping[str, Given]) -> list[str]:
@@ -140,7 +214,7 @@ def _read_secret_files(
         except ValueError as error:
             reason = str(error)
         else:
-            settings = _replace(settings, key, SecretStr(secret))
+            settings = with_values(settings, {key: SecretStr(secret)})
             continue
         problems.append(f"{_name_of(file_key, given)}: {str(path)!a} cannot be used: {reason}")
         wrong |= {key, file_key}
@@ -168,16 +242,10 @@ def _read_secret(path: Path) -> str:
     return secret
 
 
-def _replace(settings: Settings, key: str, value: object) -> Settings:
-    section, _, name = key.partition(".")
-    changed = getattr(settings, section).model_copy(update={name: value})
-    return settings.model_copy(update={section: changed})
-
-
 def _with_peer_ports(settings: Settings) -> Settings:
     """Return settings in which every peer's address has a port: this member's own, unless told."""
     peers = {}
     for member, address in settings.member.peers.items():
         host, port = split_address(address)
         peers[member] = f"{host}:{port or settings.listen.peer_port}"
-    return _replace(settings, "member.peers", peers)
+    return with_values(settings, {"member.peers": peers})

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sybline import limits
+from sybline.watched_files import BadContent
 
 HIDDEN = "(not shown)"
 
 
-class ConfigError(Exception):
+class ConfigError(BadContent):
     """The settings cannot be used; `problems` has one line for each reason."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:

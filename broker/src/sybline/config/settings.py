@@ -1,8 +1,8 @@
 """Everything that can be set: a frozen tree, each key with its default and what it is for.
 
 `KEYS` lists the same keys flat, as "section.key", for those who read sources, print settings or check the
-documentation. Settings that have to fit each other are checked by `rules`. Nothing here reads files or the
-environment.
+documentation. What is marked `Live` comes into force while a member runs (`config.live`), all else with its next start.
+Settings that have to fit each other are checked by `rules`. Nothing here reads files or the environment.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,11 @@ class MemberSection(Section):
         default=None,
         description="while this file names this member (`member.name`), an empty data directory begins a "
         "cluster of one, which others are added to",
+    )
+    recovery_file: values.OptionalFile = Field(
+        default=None,
+        description="an order in this file lets the member of this disk go on alone, once, when a majority is lost "
+        "for good (docs/operations/quorum-loss.md)",
     )
     id: values.OwnMemberId = Field(
         default=None,
@@ -134,7 +139,7 @@ class AdminSection(Section):
 class SessionsSection(Section):
     """Logins."""
 
-    token_duration_s: values.TokenDuration = Field(
+    token_duration_s: values.Live[values.TokenDuration] = Field(
         default=limits.TOKEN_MS_DEFAULT / 1000,
         description="how long a token is valid, from the login on",
     )
@@ -143,7 +148,7 @@ class SessionsSection(Section):
 class QueuesSection(Section):
     """Defaults of queues."""
 
-    lease_s: values.Lease = Field(
+    lease_s: values.Live[values.Lease] = Field(
         default=limits.LEASE_MS_DEFAULT / 1000,
         description="how long a fetched message stays with its session",
     )
@@ -156,19 +161,19 @@ class LimitsSection(Section):
         default=limits.BODY_BYTES_DEFAULT,
         description="the largest body a client may publish through this member",
     )
-    disk_low_mark_bytes: values.DiskMark = Field(
+    disk_low_mark_bytes: values.Live[values.DiskMark] = Field(
         default=limits.DISK_LOW_MARK_BYTES_DEFAULT,
         description="with less free, the disk is almost full; the smaller of both marks counts",
     )
-    disk_low_mark_ratio: values.DiskRatio = Field(
+    disk_low_mark_ratio: values.Live[values.DiskRatio] = Field(
         default=limits.DISK_LOW_MARK_RATIO_DEFAULT,
         description="the same as a share of the disk",
     )
-    memory_high_mark_bytes: values.MemoryMark = Field(
+    memory_high_mark_bytes: values.Live[values.MemoryMark] = Field(
         default=None,
         description="with more resident, memory is almost full; without it, the ratio decides",
     )
-    memory_high_mark_ratio: values.MemoryRatio = Field(
+    memory_high_mark_ratio: values.Live[values.MemoryRatio] = Field(
         default=limits.MEMORY_HIGH_MARK_RATIO_DEFAULT,
         description="the same as a share of the memory of the machine, or of its control group",
     )
@@ -249,7 +254,7 @@ class GrpcSection(Section):
 class LogSection(Section):
     """What is logged on standard error."""
 
-    level: values.LogLevel = Field(
+    level: values.Live[values.LogLevel] = Field(
         default="info", description="the least important events that are logged"
     )
 
@@ -288,6 +293,7 @@ class Key:
     default: str  # "" means none
     is_required: bool
     is_secret: bool
+    is_live: bool  # a change comes into force without a restart
 
     @property
     def environment_name(self) -> str:
@@ -319,6 +325,15 @@ def value_of(settings: Settings, path: str) -> object:
     return found
 
 
+def with_values(settings: Settings, chosen: Mapping[str, object]) -> Settings:
+    """Return settings in which these keys, as "section.key", have these values."""
+    for path, value in chosen.items():
+        section, _, name = path.partition(".")
+        changed = getattr(settings, section).model_copy(update={name: value})
+        settings = settings.model_copy(update={section: changed})
+    return settings
+
+
 def _build_key(path: str, field: FieldInfo) -> Key:
     return Key(
         path=path,
@@ -327,6 +342,7 @@ def _build_key(path: str, field: FieldInfo) -> Key:
         default="" if field.is_required() else show_setting(field.default),
         is_required=field.is_required(),
         is_secret=isinstance(field.default, SecretStr),
+        is_live=values.LIVE in field.metadata,
     )
 
 

@@ -5,16 +5,16 @@ Only shapes are judged here (is it YAML, does the key exist); values are text un
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from sybline import limits
-from sybline.config.problems import show, unknown
+from sybline.config.problems import ConfigError, show, unknown
 from sybline.config.settings import KEYS, PREFIX, SECTIONS
 
 CONFIG_VARIABLE: Final = "SYBLINE_CONFIG"
@@ -118,30 +118,47 @@ def _unknown_key(
 
 
 # --- file ---
-def read_file(path: Path) -> Reading:
-    """Return the keys of a YAML file."""
-    reading = Reading()
+def read_content(path: Path) -> bytes:
+    """Return what a YAML file holds.
+
+    Raises:
+        ConfigError: it cannot be read, or is too large.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(limits.CONFIG_FILE_BYTES_MAX + 1)
-        if len(raw) > limits.CONFIG_FILE_BYTES_MAX:
-            raise ValueError(f"larger than {limits.CONFIG_FILE_BYTES_MAX} bytes")
-        root = yaml.compose(raw.decode(), Loader=yaml.BaseLoader)
     except OSError as error:
-        reading.problems.append(f"{path}: cannot be read: {error.strerror}")
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    if len(raw) > limits.CONFIG_FILE_BYTES_MAX:
+        raise ConfigError((f"{path}: larger than {limits.CONFIG_FILE_BYTES_MAX} bytes",))
+    return raw
+
+
+def read_yaml(path: Path, content: bytes) -> Reading:
+    """Return the keys in the content of a YAML file."""
+    reading = Reading()
+    try:
+        root = yaml.compose(content.decode(), Loader=yaml.BaseLoader)
     except UnicodeDecodeError:
         reading.problems.append(f"{path}: not UTF-8")
     except yaml.MarkedYAMLError as error:
         reading.problems.append(f"{path}{_place(error.problem_mark)}: not valid YAML")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         reading.problems.append(f"{path}: not valid YAML")
     except RecursionError:
         reading.problems.append(f"{path}: nested too deeply")
-    except ValueError as error:
-        reading.problems.append(f"{path}: {error}")
     else:
         if root is not None and not _is_null(root):
-            _FileReader(path, reading).read(root)
+            _TreeReader(reading, str(path), f"{{}} ({path} line {{}})".format).read(root)
+    return reading
+
+
+def read_tree(tree: Mapping[str, Any], under: str) -> Reading:
+    """Return the keys of what stands in a document under `under`, as if it were a YAML file of its own."""
+    reading = Reading()
+    root = yaml.compose(yaml.safe_dump(dict(tree)), Loader=yaml.BaseLoader)
+    if root is not None:
+        _TreeReader(reading, under, lambda key, _line: f"{under}.{key}").read(root)
     return reading
 
 
@@ -153,15 +170,17 @@ def _is_null(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.style is None and node.value in _NULLS
 
 
-class _FileReader:
-    """Walks the nodes of one file; only known keys are followed, so its size bounds the work."""
+class _TreeReader:
+    """Walks the nodes of one document; only known keys are followed, so its size bounds the work."""
 
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self._path = path
+    def __init__(self, reading: Reading, whole: str, name_of: Callable[[str, int], str]) -> None:
+        """`whole` names the document in problems, `name_of` a key in a line of it."""
         self._reading = reading
+        self._whole = whole
+        self._name_of = name_of
 
     def read(self, root: Node) -> None:
-        for name, node in self._entries(root, str(self._path), "sections"):
+        for name, node in self._entries(root, self._whole, "sections"):
             if name in SECTIONS:
                 if not _is_null(node):
                     self._read_section(name, node)
@@ -214,4 +233,4 @@ class _FileReader:
 
     def _name(self, key: str, node: Node) -> str:
         printable = key if key.isprintable() and key.isascii() else ascii(key)
-        return f"{printable} ({self._path} line {node.start_mark.line + 1})"
+        return self._name_of(printable, node.start_mark.line + 1)

@@ -7,12 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 from sybline import limits
 from sybline.addresses import check_host_name, check_ipv6, split_address
+
+LIVE: Final = "live"  # beside a kind of value: a change comes into force while the member runs
+Value = TypeVar("Value")
+Live: TypeAlias = Annotated[Value, LIVE]
 
 _USER_NAME: Final = re.compile(r"[!-~]+")
 _USER_NAME_FORBIDDEN: Final = frozenset(":/%,")

@@ -21,7 +21,6 @@ import structlog
 from sybline import limits
 from sybline.clock import Clock
 from sybline.replication.administration import Administration
-from sybline.replication.background import Worker
 from sybline.replication.codec import encode_request
 from sybline.replication.fail_stop import FailStopEdge
 from sybline.replication.intake import Intake
@@ -40,6 +39,7 @@ from sybline.replication.pressure import Marks, Pressure, Resource
 from sybline.replication.proposals import Proposals
 from sybline.replication.reads import Reads
 from sybline.replication.resource_watch import ResourceWatch
+from sybline.replication.storage_threads import StorageThreads
 from sybline.replication.timing import Timing
 from sybline.replication.transport import PeerTransport, TransportSettings
 from sybline.replication.turns import Turns
@@ -50,7 +50,6 @@ from sybline.state_machine.replies import AnyReply
 log = structlog.get_logger(__name__)
 
 TICK_ORIGIN = 0  # the leader's own Ticks: numbered by nobody, awaited by nobody
-STORAGE_STOP_S = 10.0  # for what is being written when this member stops
 _TICK = encode_request(TICK_ORIGIN, 0, 0, Tick())
 
 
@@ -98,59 +97,70 @@ class Engine:
         Raises:
             FailStop: the checkpoint cannot be used.
         """
-        member = journal.identity.member
         self.journal = journal
         self._clock = clock
         self._edge = edge
         self._counters = counters
         self._observer = observer
-        self._calls: PeerCalls  # these two and what is below need each other
-        self._leader_calls: LeaderCalls
-        rng = random.Random(secrets.randbits(64))
         self.turns = Turns(clock=clock, edge=edge, run=self._turn)
-        self._syncs = Worker("log-sync", edge=edge, clock=clock, then=self._synced)
-        self._files = Worker("checkpoint", edge=edge, clock=clock, then=self.turns.wake)
+        self._storage = StorageThreads(
+            journal, clock=clock, edge=edge, synced=self._synced, written=self.turns.wake
+        )
+        self._build_node(settings)
+        self._build_calls(on_note, settings.timing.election_s)
+        self._build_surroundings(settings)
+        self._resources_task: asyncio.Task[None] | None = None
+        self._leader_moved = asyncio.Event()  # another one after each change
+        self.is_stopping = False
+
+    # --- building ---
+    def _build_node(self, settings: MemberSettings) -> None:
+        """Make the node, its state and its connections; what it does with them is heard of by this engine."""
+        rng = random.Random(secrets.randbits(64))
         self.transport = PeerTransport(
             TransportSettings(
-                journal.identity, settings.listen_host, settings.listen_port,
+                self.journal.identity, settings.listen_host, settings.listen_port,
                 settings.secret, settings.tls,
             ),
-            rng=rng, counters=counters, edge=edge,
+            rng=rng, counters=self._counters, edge=self._edge,
         )  # fmt: skip
-        self.state = MachineState(factory=StateMachine, replied=self._replied, counters=counters)
+        self.state = MachineState(
+            factory=StateMachine, replied=self._replied, counters=self._counters
+        )
         self.node = RaftNode(
-            member=member, journal=journal, state=self.state, send=self._send,
-            clock=clock, rng=rng,
-            timing=settings.timing, listener=self, start_sync=self._syncs.start,
-            start_background=self._files.start, checkpoint=settings.checkpoint,
+            member=self.journal.identity.member, journal=self.journal, state=self.state,
+            send=self._send, clock=self._clock, rng=rng,
+            timing=settings.timing, listener=self, start_sync=self._storage.syncs.start,
+            start_background=self._storage.files.start, checkpoint=settings.checkpoint,
             gather_s=limits.GATHER_S,
         )  # fmt: skip
+
+    def _build_calls(self, on_note: NoteHook, patience_s: float) -> None:
+        """Make what carries commands, reads and notes to the leader, here or elsewhere, and answers back."""
+        clock, wake = self._clock, self.turns.wake
+        self._calls: PeerCalls  # these two and what is below need each other
+        self._leader_calls: LeaderCalls
         self._log_time = LogTime(clock)
         self._log_time.follow(self.state.machine.now_ms)
         self._is_stamped = False  # an entry with log time was applied since `applied` looked
         self._ticks = TickSource(next_due_ms=self._next_due_ms, propose=self._propose_tick)
         self._intake = Intake(
             append=self.node.propose, stamp_ms=self._log_time.stamp_ms,
-            refuse=partial(send_refusal, self.transport), counters=counters,
+            refuse=partial(send_refusal, self.transport), counters=self._counters,
         )  # fmt: skip
         self.proposals = Proposals(
             origin=TICK_ORIGIN + 1 + secrets.randbits(63), now_s=clock.monotonic_s,
             send=lambda sequence, payload: self._calls.hand_over(sequence, payload),
-            observer=observer,
+            observer=self._observer,
         )  # fmt: skip
         self.reads = Reads(
             now_s=clock.monotonic_s, ask=lambda request, note: self._calls.ask(request, note),
             applied_index=lambda: self.node.applied_index, first_request=secrets.randbits(62),
         )  # fmt: skip
         self.pressure = Pressure(self.node.configuration.voters)
-        self.neighbours = Neighbours(
-            node=self.node, journal=journal, name=settings.name, addresses=settings.peers,
-            is_proven=bool(settings.secret) or settings.tls is not None,
-            edge=edge, wake=self.turns.wake,
-        )  # fmt: skip
         self.administration = Administration(
-            node=self.node, lead=self, calls=lambda: self._leader_calls, clock=clock, edge=edge,
-            wake=self.turns.wake, patience_s=settings.timing.election_s,
+            node=self.node, lead=self, calls=lambda: self._leader_calls, clock=clock,
+            edge=self._edge, wake=wake, patience_s=patience_s,
         )  # fmt: skip
         self._leader_calls = LeaderCalls(
             send=partial(send_message, self.transport), serve=self.administration.serve,
@@ -159,15 +169,20 @@ class Engine:
         self._calls = PeerCalls(
             node=self.node, wire=self.transport, intake=self._intake, proposals=self.proposals,
             reads=self.reads, pressure=self.pressure, leader_calls=self._leader_calls,
-            counters=counters, on_note=on_note, edge=edge, wake=self.turns.wake,
+            counters=self._counters, on_note=on_note, edge=self._edge, wake=wake,
+        )  # fmt: skip
+
+    def _build_surroundings(self, settings: MemberSettings) -> None:
+        """Make what knows the other members and what watches over disk and memory."""
+        self.neighbours = Neighbours(
+            node=self.node, journal=self.journal, name=settings.name, addresses=settings.peers,
+            is_proven=bool(settings.secret) or settings.tls is not None,
+            edge=self._edge, wake=self.turns.wake,
         )  # fmt: skip
         self.resources = ResourceWatch(
-            member=member, directory=settings.data_dir, marks=settings.marks,
+            member=self.node.member, directory=settings.data_dir, marks=settings.marks,
             pressure=self.pressure, is_full=self._is_full, tell_peers=self._report_shortage,
         )  # fmt: skip
-        self._resources_task: asyncio.Task[None] | None = None
-        self._leader_moved = asyncio.Event()  # another one after each change
-        self.is_stopping = False
 
     @property
     def leader(self) -> int | None:
@@ -198,28 +213,7 @@ class Engine:
             self._resources_task.cancel()
             await asyncio.gather(self._resources_task, return_exceptions=True)
         await self.transport.stop()
-        if not await self._storage_is_idle():
-            log.error("storage_still_busy", waited_s=STORAGE_STOP_S)  # as safe as a crash
-            return
-        with self._edge:
-            await asyncio.get_running_loop().run_in_executor(None, self._close_journal)
-        self._syncs.close()
-        self._files.close()
-
-    async def _storage_is_idle(self) -> bool:
-        """Wait for what is being written; the end of one write may begin another."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STORAGE_STOP_S):
-                while self._syncs.is_busy or self._files.is_busy:
-                    await self._syncs.wait_until_idle()
-                    await self._files.wait_until_idle()
-                return True
-        return False
-
-    def _close_journal(self) -> None:
-        if not self._edge.is_broken:
-            self.journal.sync()
-        self.journal.close()
+        await self._storage.stop()
 
     # --- driving ---
     def _turn(self, now_s: float) -> float:
@@ -236,7 +230,7 @@ class Engine:
         send_message(self.transport, peer, message)
 
     def _synced(self) -> None:
-        self._observer.fsync_seconds(self._syncs.seconds_taken)
+        self._observer.fsync_seconds(self._storage.syncs.seconds_taken)
         if self.node.has_work():
             self.turns.wake()
 
@@ -260,10 +254,7 @@ class Engine:
     # --- resources ---
     def _is_full(self) -> bool:
         """Return whether there is no room for the log to go on, or for an image; each time, try again to get some."""
-        is_full = self.journal.is_full
-        if is_full and not self._files.is_busy:
-            self._files.start(self.journal.retry_reserve, lambda: None)
-        return is_full or self.node.lacks_room
+        return self._storage.is_full() or self.node.lacks_room
 
     def _report_shortage(self, short_of: AbstractSet[Resource]) -> None:
         report = ShortageReport(Resource.DISK in short_of, Resource.MEMORY in short_of)
@@ -297,8 +288,8 @@ class Engine:
 
     def checkpointed(self, index: int) -> None:
         """Tell what it cost."""
-        log.info("checkpoint_written", index=index, seconds=self._files.seconds_taken)
-        self._observer.checkpoint_seconds(self._files.seconds_taken)
+        log.info("checkpoint_written", index=index, seconds=self._storage.files.seconds_taken)
+        self._observer.checkpoint_seconds(self._storage.files.seconds_taken)
 
     def membership_changed(self) -> None:
         """Know other members from now on, or know of some that they stay."""

@@ -9,21 +9,19 @@ read, the member must stop: nothing here is ever retried. Format: docs/internals
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from sybline.replication.checkpoint import CheckpointOwner
-from sybline.replication.checkpoint_store import CheckpointJob, CheckpointStore, stale_files
+from sybline.replication.checkpoint_store import CheckpointJob, CheckpointStore
 from sybline.replication.cold_store import ColdStore, HasLive, TierPlan
 from sybline.replication.configuration import NO_MEMBERS, Configuration
 from sybline.replication.data_directory import Current, DataDirectory
-from sybline.replication.files import File, Files, RealFiles, remove_tree
+from sybline.replication.files import Files, RealFiles, remove_tree
 from sybline.replication.identity import Claim, Identity
 from sybline.replication.image import Image, ImageHeader
 from sybline.replication.install import Announced, Installation, Verified
+from sybline.replication.journal_start import JournalStart, owner_of, recover_journal
 from sybline.replication.records import COMMAND, CONFIGURATION, NO_OP, Entry
-from sybline.replication.recovery import Recovered, list_generation, recover_generation
-from sybline.replication.segment_writer import mend_tail
+from sybline.replication.recovery import Recovered
 from sybline.replication.segmented_log import JournalOptions, SegmentedLog, SyncBatch
 from sybline.replication.state_dump import SavedState, StateDump
 from sybline.replication.storage_errors import (
@@ -55,22 +53,10 @@ __all__ = [
 PAGE_FILES_PER_SEGMENT = 2  # so much smaller are page files than segments
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """What opening a data directory found."""
-
-    directory: DataDirectory
-    vote: VoteFile
-    current: Current
-    recovered: Recovered
-    tail: File
-    first: Configuration
-
-
 class Journal(SegmentedLog):
     """The log of one member; see the module. Indexes begin at 1; the entry before the first has term 0."""
 
-    def __init__(self, start: _Start, options: JournalOptions) -> None:
+    def __init__(self, start: JournalStart, options: JournalOptions) -> None:
         """Use `Journal.open`."""
         self._directory = start.directory
         self._vote = start.vote
@@ -89,7 +75,7 @@ class Journal(SegmentedLog):
         self._installation: Installation | None = None
         super().__init__(
             start.directory.files,
-            _owner(start.directory.identity),
+            owner_of(start.directory.identity),
             options,
             path=start.directory.generation(self._generation),
             recovered=start.recovered,
@@ -128,7 +114,7 @@ class Journal(SegmentedLog):
             undo.callback(place.close)
             vote = VoteFile.open(place.files, place.vote_path, place.identity)
             undo.callback(vote.close)
-            start = _recover(place, vote)
+            start = recover_journal(place, vote)
             undo.callback(start.tail.close)
             journal = cls(start, options)
             undo.pop_all()
@@ -332,7 +318,7 @@ class Journal(SegmentedLog):
         return CheckpointStore(
             self._directory.files,
             self._directory.generation(self._generation),
-            _owner(self._directory.identity),
+            owner_of(self._directory.identity),
             recovered.checkpoint,
             file_bytes=self._options.segment_bytes // PAGE_FILES_PER_SEGMENT,
         )
@@ -341,7 +327,7 @@ class Journal(SegmentedLog):
         return ColdStore(
             self._directory.files,
             self._directory.generation(self._generation),
-            _owner(self._directory.identity),
+            owner_of(self._directory.identity),
             recovered.cold,
             segment_bytes=self._options.segment_bytes,
             compress=self._options.compress_cold,
@@ -472,32 +458,3 @@ class Journal(SegmentedLog):
     def _cut_floor(self) -> int:
         job = self._checkpoint_job.index if self._checkpoint_job is not None else 0
         return max(self.checkpoint_index, job, self.first - 1)
-
-
-def _owner(identity: Identity) -> CheckpointOwner:
-    return CheckpointOwner(identity.cluster_hash, identity.group)
-
-
-def _recover(place: DataDirectory, vote: VoteFile) -> _Start:
-    """Verify the generation in use, remove leftovers, and make its tail ready for writing."""
-    current = place.load_current()
-    path = place.generation(current.generation)
-    recovered = recover_generation(
-        place.files, path, _owner(place.identity), last_segment=current.last_segment
-    )
-    last_term = recovered.terms.term(recovered.terms.last)
-    if last_term > vote.vote.term:
-        raise CorruptData(
-            place.vote_path, 0, f"term {vote.vote.term} is older than the log's last, {last_term}"
-        )
-    names = list_generation(place.files, path)
-    stale = stale_files(recovered.checkpoint, names.checkpoints)
-    for name in (*names.leftovers, *recovered.stale, *stale):
-        place.files.remove(path / name)
-    # A process that was killed may have left names that are seen but not durable.
-    place.files.sync_directory(path)
-    segment = recovered.index.tail
-    if segment.header.sequence != current.last_segment:
-        place.save_current(Current(current.generation, segment.header.sequence))
-    tail = mend_tail(place.files, segment, recovered.tail_durable)
-    return _Start(place, vote, current, recovered, tail, place.load_first_configuration())

@@ -50,6 +50,7 @@ class ReplicationStatus:
     peers: tuple[PeerStatus, ...]
     is_voter: bool = True  # in the configuration that this member knows
     configuration_version: int = 0
+    last_log_term: int = 0  # of the last entry
     removed: bool = False  # it was a member once and is none any more
     formed: bool = True  # it knows that its cluster has formed: only then are commands taken
 

@@ -27,7 +27,7 @@ from sybline.replication.fail_stop import Die, FailStopEdge, end_process
 from sybline.replication.journal import COMMAND, Entry, Journal
 from sybline.replication.log import MemberIdentity, Membership, NoteHook, ReplicationStatus
 from sybline.replication.measures import Counters, Observer, StorageUse
-from sybline.replication.pressure import Shortage
+from sybline.replication.pressure import Marks, Shortage
 from sybline.replication.resource_watch import ResourceUse
 from sybline.state_machine.commands import AnyCommand
 from sybline.state_machine.machine import StateMachine
@@ -223,6 +223,7 @@ class Member:
             applied_index=node.applied_index,
             first_index=journal.first,
             last_index=journal.last,
+            last_log_term=journal.term(journal.last),
             pending_proposals=len(self._engine.proposals),
             peers=self._engine.peers(),
             is_voter=node.is_voter,
@@ -246,6 +247,10 @@ class Member:
     def peer_port(self) -> int:
         """Return the port that peers connect to."""
         return self._working().transport.port
+
+    def judge_by(self, marks: Marks) -> None:
+        """Judge what this member lacks by other marks from now on; it has started."""
+        self._working().resources.judge_by(marks)
 
     @property
     def resources(self) -> ResourceUse:

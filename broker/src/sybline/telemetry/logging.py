@@ -29,11 +29,9 @@ def configure_logging(*, level: str, member: int | None, stream: TextIO) -> None
 
     Replaces what was configured before. Warnings of Python and of libraries go the same way.
     """
-    number = logging.getLevelNamesMapping()[level.upper()]
     shared = _processors(member)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
@@ -48,12 +46,18 @@ def configure_logging(*, level: str, member: int | None, stream: TextIO) -> None
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(number)
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
+    logging.captureWarnings(True)
+
+
+def set_level(level: str) -> None:
+    """Log everything from `level` on from now on; no logger is cached, so all follow."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(number)
     for name in _QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
-    logging.captureWarnings(True)
 
 
 def _processors(member: int | None) -> list[Processor]:

@@ -26,6 +26,7 @@ from sybline.telemetry.exposition import (
 )
 from sybline.telemetry.member_metrics import MetricsSource, write_clients, write_member
 from sybline.telemetry.queue_metrics import write_queues
+from sybline.telemetry.settings_metrics import SettingsSource, write_settings
 from sybline.telemetry.tls_metrics import TlsSource, write_tls
 from sybline.v1 import admin_pb2, mq_pb2
 
@@ -66,6 +67,7 @@ class Metrics:
         self._stamp_seen_ms = 0
         self._member: MetricsSource | None = None
         self._tls: Sequence[TlsSource] = ()
+        self._settings: SettingsSource | None = None
         self._process = _build_process_registry()
 
     # --- calls ---
@@ -116,6 +118,10 @@ class Metrics:
         """Show these certificates on every page from now on."""
         self._tls = sources
 
+    def watch_settings(self, source: SettingsSource) -> None:
+        """Show how changes of the configuration file fared on every page from now on."""
+        self._settings = source
+
     def render(self) -> bytes:
         """Return the page, as of now."""
         parts = [
@@ -131,6 +137,8 @@ class Metrics:
             parts += self._write_member(self._member)
         if self._tls:
             parts.append(write_tls(self._tls))
+        if self._settings is not None:
+            parts.append(write_settings(self._settings))
         return "".join(parts).encode() + generate_latest(self._process)
 
     def _write_member(self, member: MetricsSource) -> list[str]:

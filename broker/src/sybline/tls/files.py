@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from sybline import limits
+from sybline.watched_files import BadContent
 
 CA_NAME: Final = "ca-cert.pem"  # the names of earlier versions (wire contract §13)
 CERTIFICATE_NAME: Final = "cert.pem"
 KEY_NAME: Final = "key.pem"
 
 
-class BadMaterial(Exception):
+class BadMaterial(BadContent):
     """Files that cannot be used for TLS; one line that names the file and says why."""
 
 

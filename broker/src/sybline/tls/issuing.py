@@ -10,25 +10,32 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sybline.clock import Clock
 from sybline.tls.certificates import encode_key, parse_certificates, parse_key
 from sybline.tls.files import CA_NAME, CERTIFICATE_NAME, KEY_NAME, BadMaterial
+from sybline.tls.signing import (
+    Authority,
+    LeafPlan,
+    is_signed_by,
+    make_key,
+    names_of,
+    new_ca_name,
+    sign_ca,
+    sign_leaf,
+    subject_names,
+)
 
 CA_KEY_NAME: Final = "ca-key.pem"
 CLIENT_DIRECTORY: Final = "client"
 _CA_DAYS: Final = 3650
 _RENEW_BEFORE: Final = timedelta(days=30)
-_CLOCK_SKEW: Final = timedelta(minutes=5)  # of who looks at a certificate that was just made
 _KEY_MODE: Final = 0o600
 _CERTIFICATE_MODE: Final = 0o644
 _TEMPORARY_BYTES: Final = 8
@@ -67,35 +74,23 @@ class Issuer:
             OSError: a file cannot be written.
         """
         ca_key = self._key(plan.directory / CA_KEY_NAME)
-        ca = self._ca(plan.directory / CA_NAME, ca_key)
-        names = x509.SubjectAlternativeName(
-            [*map(_host_name, plan.hosts), x509.UniformResourceIdentifier(plan.identity)]
-        )
+        authority = Authority(self._ca(plan.directory / CA_NAME, ca_key), ca_key)
+        ends = self._now + timedelta(days=plan.days)
+        names = subject_names(plan.hosts, plan.identity)
         for member in range(1, plan.members + 1):
-            directory = plan.member_directory(member)
-            wanted = _Wanted(f"member {member}", names, plan.days, is_server=True)
-            self._pair(directory, wanted, ca, ca_key)
-        self._pair(
-            plan.directory / CLIENT_DIRECTORY,
-            _Wanted("client", None, plan.days, is_server=False),
-            ca,
-            ca_key,
-        )
+            wanted = LeafPlan(f"Sybline member {member}", names, ends, is_server=True)
+            self._pair(plan.member_directory(member), wanted, authority)
+        client = LeafPlan("Sybline client", None, ends, is_server=False)
+        self._pair(plan.directory / CLIENT_DIRECTORY, client, authority)
 
-    def _pair(
-        self,
-        directory: Path,
-        wanted: "_Wanted",
-        ca: x509.Certificate,
-        ca_key: ec.EllipticCurvePrivateKey,
-    ) -> None:
+    def _pair(self, directory: Path, wanted: LeafPlan, authority: Authority) -> None:
         key = self._key(directory / KEY_NAME)
         path = directory / CERTIFICATE_NAME
-        found = self._find(path)
+        found, ca = self._find(path), authority.certificate
         if found is not None and self._fits(found, key, ca, wanted.names):
             self.kept.append(path)
         else:
-            signed = _sign(wanted.builder(self._now, ca), key, ca.subject, ca_key)
+            signed = sign_leaf(key, wanted, authority, now=self._now)
             self._write(path, signed.public_bytes(serialization.Encoding.PEM), _CERTIFICATE_MODE)
         self._write(
             directory / CA_NAME, ca.public_bytes(serialization.Encoding.PEM), _CERTIFICATE_MODE
@@ -108,7 +103,7 @@ class Issuer:
                 raise BadMaterial(f"{path}: not a key that was made here")
             self.kept.append(path)
             return found
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = make_key()
         self._write(path, encode_key(key), _KEY_MODE)
         return key
 
@@ -117,14 +112,8 @@ class Issuer:
         if found is not None and self._fits(found, key, found, None):
             self.kept.append(path)
             return found
-        # A name of its own: during a rotation two CAs are trusted at once, and some look them up by name.
-        name = found.subject if found else _name(f"Sybline CA {secrets.token_hex(4)}")
-        builder = (
-            _builder(name, self._now, self._now + timedelta(days=_CA_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(is_ca=True), critical=True)
-        )
-        made = _sign(builder, key, name, key)
+        name = found.subject if found else new_ca_name()
+        made = sign_ca(key, name, now=self._now, ends=self._now + timedelta(days=_CA_DAYS))
         self._write(path, made.public_bytes(serialization.Encoding.PEM), _CERTIFICATE_MODE)
         return made
 
@@ -144,8 +133,8 @@ class Issuer:
             found.public_key() == key.public_key()
             and found.not_valid_after_utc - self._now > _RENEW_BEFORE
             and found.not_valid_before_utc <= self._now
-            and _names_of(found) == names
-            and _is_signed_by(found, ca)
+            and names_of(found) == names
+            and is_signed_by(found, ca)
         )
 
     def _write(self, path: Path, content: bytes, mode: int) -> None:
@@ -161,93 +150,3 @@ class Issuer:
             os.fsync(descriptor)
         aside.replace(path)
         self.written.append(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    common_name: str
-    names: x509.SubjectAlternativeName | None
-    days: int
-    is_server: bool
-
-    def builder(self, now: datetime, ca: x509.Certificate) -> x509.CertificateBuilder:
-        """Return the certificate without key and signature."""
-        purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]  # members dial each other, too
-        if self.is_server:
-            purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
-        ends = min(now + timedelta(days=self.days), ca.not_valid_after_utc)
-        builder = (
-            _builder(_name(f"Sybline {self.common_name}"), now, ends)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(is_ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        )
-        return builder if self.names is None else builder.add_extension(self.names, critical=False)
-
-
-def _builder(name: x509.Name, now: datetime, ends: datetime) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(ends)
-    )
-
-
-def _sign(
-    builder: x509.CertificateBuilder,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-) -> x509.Certificate:
-    return (
-        builder.issuer_name(issuer)
-        .public_key(key.public_key())
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
-        .sign(issuer_key, hashes.SHA256())
-    )
-
-
-def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _host_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _names_of(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return True

@@ -1,15 +1,15 @@
 """The material of one usage: the last that was good, whatever the files hold now.
 
-`check` runs in a thread, one at a time; the listeners read `material` from the loop and from gRPC's threads. Contents
-are compared, not times: that sees every way to replace a file, also the symlink that Kubernetes swaps for a Secret.
+`check` runs in a thread, one at a time; the listeners read `material` from the loop and from gRPC's threads.
 """
 
 import structlog
 
 from sybline import limits
 from sybline.clock import Clock
-from sybline.tls.files import BadMaterial, Pem, TlsFiles, read_files
+from sybline.tls.files import Pem, TlsFiles, read_files
 from sybline.tls.material import Material, Usage, build_material
+from sybline.watched_files import BadContent, WatchedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -18,14 +18,12 @@ class TlsStore:
     """See the module. `load` comes first."""
 
     def __init__(self, files: TlsFiles, usage: Usage, clock: Clock) -> None:
-        self._files = files
+        self._paths = files
         self._usage = usage
         self._clock = clock
-        self._material: Material | None = None
-        self._tried: Pem | str = ""  # content, or why it could not be read
+        # OpenSSL reads the files, too: that they are the same afterwards shows that it read the same.
+        self._watched = WatchedFiles(self._read, self._build, self._refused)
         self._warned_s = float("-inf")
-        self.replaced = 0  # times that new material came into use
-        self.refused = 0  # contents that were not good enough
 
     @property
     def name(self) -> str:
@@ -35,8 +33,17 @@ class TlsStore:
     @property
     def material(self) -> Material:
         """Return what new handshakes use."""
-        assert self._material is not None
-        return self._material
+        return self._watched.made
+
+    @property
+    def replaced(self) -> int:
+        """Return how often new material came into use."""
+        return self._watched.replaced
+
+    @property
+    def refused(self) -> int:
+        """Return how many contents were not good enough."""
+        return self._watched.refused
 
     def load(self) -> None:
         """Take what the files hold.
@@ -44,54 +51,25 @@ class TlsStore:
         Raises:
             BadMaterial: it cannot be used.
         """
-        pem = read_files(self._files)
-        self._material = self._build(pem)
-        self._tried = pem
+        self._watched.load()
         self._log("tls_material_loaded")
 
     def check(self) -> None:
         """Take what the files hold if it is new and good; else keep what is in use, and say why."""
-        try:
-            pem = read_files(self._files)
-        except BadMaterial as error:
-            self._refuse(str(error), str(error))
-        else:
-            if pem != self._tried:
-                self._try(pem)
+        if self._watched.check():
+            self._warned_s = float("-inf")
+            self._log("tls_material_replaced")
         self._warn_of_expiry()
 
-    def _try(self, pem: Pem) -> None:
-        try:
-            material = self._build(pem)
-        except BadMaterial as error:
-            if self._is_still(
-                pem
-            ):  # else the files are being replaced: the next check sees the rest
-                self._refuse(pem, str(error))
-            return
-        if self._is_still(pem):  # OpenSSL read the files, too: this shows that it read the same
-            self._material, self._tried = material, pem
-            self._warned_s = float("-inf")
-            self.replaced += 1
-            self._log("tls_material_replaced")
+    def _read(self) -> Pem:
+        return read_files(self._paths)
 
     def _build(self, pem: Pem) -> Material:
-        return build_material(self._files, pem, self._usage, now_s=self._clock.wall_ms() / 1000)
+        return build_material(self._paths, pem, self._usage, now_s=self._clock.wall_ms() / 1000)
 
-    def _is_still(self, pem: Pem) -> bool:
-        try:
-            return read_files(self._files) == pem
-        except BadMaterial:
-            return False
-
-    def _refuse(self, tried: Pem | str, reason: str) -> None:
-        """Say once why this content is not used."""
-        if tried == self._tried:
-            return
-        self._tried = tried
-        self.refused += 1
+    def _refused(self, error: BadContent) -> None:
         kept = self.material.certificate.serial
-        log.error("tls_material_refused", usage=self.name, reason=reason, kept_serial=kept)
+        log.error("tls_material_refused", usage=self.name, reason=str(error), kept_serial=kept)
 
     def _warn_of_expiry(self) -> None:
         certificate = self.material.certificate

@@ -221,7 +221,7 @@ class MemberStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class MemberStatusResponse(_message.Message):
-    __slots__ = ("member", "cluster_id", "cluster_uid", "configuration_version", "removed", "ready", "not_ready_because", "version", "raft_role", "term", "leader", "first_index", "last_index", "commit_index", "applied_index", "log_bytes", "log_live_bytes", "disk_free_bytes", "publishes_refused_because")
+    __slots__ = ("member", "cluster_id", "cluster_uid", "configuration_version", "removed", "ready", "not_ready_because", "version", "raft_role", "term", "leader", "first_index", "last_index", "commit_index", "applied_index", "log_bytes", "log_live_bytes", "disk_free_bytes", "publishes_refused_because", "config_sha256", "settings_pending", "settings_refused_because", "last_log_term", "configured")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_UID_FIELD_NUMBER: _ClassVar[int]
@@ -241,6 +241,11 @@ class MemberStatusResponse(_message.Message):
     LOG_LIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PUBLISHES_REFUSED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_REFUSED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    LAST_LOG_TERM_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     member: Member
     cluster_id: str
     cluster_uid: int
@@ -260,7 +265,12 @@ class MemberStatusResponse(_message.Message):
     log_live_bytes: int
     disk_free_bytes: int
     publishes_refused_because: str
-    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., cluster_id: _Optional[str] = ..., cluster_uid: _Optional[int] = ..., configuration_version: _Optional[int] = ..., removed: _Optional[bool] = ..., ready: _Optional[bool] = ..., not_ready_because: _Optional[str] = ..., version: _Optional[str] = ..., raft_role: _Optional[_Union[RaftRole, str]] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., log_bytes: _Optional[int] = ..., log_live_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., publishes_refused_because: _Optional[str] = ...) -> None: ...
+    config_sha256: str
+    settings_pending: _containers.RepeatedScalarFieldContainer[str]
+    settings_refused_because: str
+    last_log_term: int
+    configured: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., cluster_id: _Optional[str] = ..., cluster_uid: _Optional[int] = ..., configuration_version: _Optional[int] = ..., removed: _Optional[bool] = ..., ready: _Optional[bool] = ..., not_ready_because: _Optional[str] = ..., version: _Optional[str] = ..., raft_role: _Optional[_Union[RaftRole, str]] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., log_bytes: _Optional[int] = ..., log_live_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., publishes_refused_because: _Optional[str] = ..., config_sha256: _Optional[str] = ..., settings_pending: _Optional[_Iterable[str]] = ..., settings_refused_because: _Optional[str] = ..., last_log_term: _Optional[int] = ..., configured: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
 
 class MayStopRequest(_message.Message):
     __slots__ = ("id",)

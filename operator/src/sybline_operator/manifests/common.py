@@ -38,6 +38,7 @@ class Wanted:
     names: Names
     owner: Owner
     default_image: str
+    operator_namespace: str = ""  # where the operator's pods are; "": it runs outside of Kubernetes
 
     @property
     def image(self) -> str:

@@ -1,21 +1,20 @@
 """How many members may be away at once, and the account the pods run under."""
 
+from typing import Final
+
 from sybline_operator.manifests.common import Json, Wanted, metadata
 
+BUDGET: Final = ("policy/v1", "PodDisruptionBudget")
 
-def disruption_budget(wanted: Wanted, *, voters: int, may_disrupt: bool) -> Json | None:
-    """Return the PodDisruptionBudget; None: one member alone, whose drain nothing may block.
 
-    Learners and laggards are no slack: while the verdict says no, no pod may be evicted.
-    """
-    if voters < 2:
-        return None
+def disruption_budget(wanted: Wanted, *, pods_needed: int) -> Json:
+    """Return the PodDisruptionBudget that keeps so many pods ready."""
     return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
+        "apiVersion": BUDGET[0],
+        "kind": BUDGET[1],
         "metadata": metadata(wanted, wanted.names.disruption_budget),
         "spec": {
-            "maxUnavailable": (voters - 1) // 2 if may_disrupt else 0,
+            "minAvailable": pods_needed,
             "selector": {"matchLabels": wanted.names.selector},
         },
     }

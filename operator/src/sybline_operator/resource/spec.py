@@ -4,12 +4,16 @@ The API server has checked the schema (`crd.yaml`); this module gives it types, 
 Knows nothing of what is running.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+
+from sybline.config import ConfigError, check_tree
+from sybline_operator.resource import pod_rules
 
 Json = dict[str, Any]
 
@@ -35,6 +39,14 @@ def _duration(text: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+def _check_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{name!a} is no time zone, as Europe/Berlin is one") from error
+    return name
 
 
 class SpecError(Exception):
@@ -84,7 +96,7 @@ class Scheduling(_Part):
 
 
 class PodTemplate(_Part):
-    """Added to each pod; what the operator sets itself wins."""
+    """Added to each pod, as far as `pod_rules` allows."""
 
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -126,7 +138,7 @@ class Window(_Part):
     days: list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]] = []  # none: every day
     start: str  # "HH:MM"
     hours: int = Field(ge=1, le=24)
-    time_zone: str = "UTC"
+    time_zone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
 
 
 class Restarts(_Part):
@@ -148,7 +160,8 @@ class NetworkPolicy(_Part):
     """Who may reach the members."""
 
     enabled: bool = True
-    clients: list[Json] | None = None  # None: everybody
+    clients: list[Json] | None = None  # None: everybody; none in the list: nobody
+    metrics: list[Json] | None = None
 
 
 class ClusterSpec(_Part):
@@ -192,9 +205,39 @@ def parse_spec(raw: Mapping[str, Any]) -> ClusterSpec:
             f"spec.replicas is {spec.replicas}: an even number of members tolerates no more failures than "
             f"{spec.replicas - 1}; set spec.allowEvenReplicas to have it all the same"
         )
+    problems += _check_config(spec)
+    problems += _check_additions(spec)
     if problems:
         raise SpecError(tuple(problems))
     return spec
+
+
+def _check_config(spec: ClusterSpec) -> list[str]:
+    """Return what the members would refuse, by their own rules."""
+    own = {key: value for key, value in spec.config.items() if key not in OWNED_KEYS}
+    given = {
+        **own,
+        "peer": {"secret_file": "secret"},
+        "admin": {"password_file": "password"},
+        "tls": {"enabled": spec.tls.enabled},
+    }
+    try:
+        check_tree(given, under="spec.config")
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def _check_additions(spec: ClusterSpec) -> Iterator[str]:
+    """Yield what is wrong with what the user adds to the operator's objects."""
+    extra = spec.pod_template
+    yield from pod_rules.own_names("spec.service.annotations", spec.service.annotations)
+    yield from pod_rules.own_names("spec.monitoring.labels", spec.monitoring.labels)
+    yield from pod_rules.own_names("spec.podTemplate.labels", extra.labels)
+    yield from pod_rules.own_names("spec.podTemplate.annotations", extra.annotations)
+    yield from pod_rules.variables("spec.podTemplate.env", extra.env)
+    yield from pod_rules.volumes("spec.podTemplate.volumes", extra.volumes)
+    yield from pod_rules.containers("spec.podTemplate.containers", extra.containers)
 
 
 def _line(error: Any) -> str:

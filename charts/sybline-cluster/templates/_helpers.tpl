@@ -1,0 +1,3 @@
+{{- define "cluster.name" -}}
+{{ .Values.name | default .Release.Name }}
+{{- end }}

@@ -1,0 +1,91 @@
+"""Writing a child only where it differs from what is there: at rest nothing is written, and drift is repaired."""
+
+from typing import Any, Final
+
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
+from sybline_operator.manifests.common import Json, Wanted, digest, metadata
+
+HASH_ANNOTATION: Final = (
+    "sybline.io/intent"  # hash of what was applied: what we no longer want shows, too
+)
+_NOT_VALID: Final = 422
+_WRONG: Final = (400, _NOT_VALID)  # as HTTP says it: the object is not well-formed, or not valid
+
+
+def refusal_of(api: KubernetesApi, body: Json) -> str:
+    """Apply an object where it differs and return why the API server takes it for wrong; "": it does not.
+
+    What is wrong with one, such as an annotation of the user's, keeps no other from being mended.
+
+    Raises:
+        ApiError: the API server does not answer, or refuses for another reason.
+    """
+    try:
+        apply_if_changed(api, body)
+    except ApiError as error:
+        if error.status not in _WRONG:
+            raise
+        return str(error)
+    return ""
+
+
+def apply_if_changed(api: KubernetesApi, body: Json) -> None:
+    """Apply an object unless everything we want is there.
+
+    What somebody else made under its name stays as it is: an application's Service may be called as the cluster is.
+
+    Raises:
+        ApiError: the API server refuses, or the object is somebody else's.
+    """
+    intent, about = digest(body), body["metadata"]
+    found = api.get(body["apiVersion"], body["kind"], about["namespace"], about["name"])
+    if found is not None:
+        if not _is_ours(found, body):
+            what = f"apply {body['kind']} {about['name']}"
+            raise ApiError(what, _NOT_VALID, "it is there already and belongs to somebody else")
+        if _same(body, found, intent):
+            return
+    annotations = {**about.get("annotations", {}), HASH_ANNOTATION: intent}
+    api.apply({**body, "metadata": {**about, "annotations": annotations}})
+
+
+def delete_ours(api: KubernetesApi, wanted: Wanted, api_version: str, kind: str, name: str) -> None:
+    """Delete a child that is not wanted any more; what somebody else made under its name stays.
+
+    Raises:
+        ApiError: the API server refuses.
+    """
+    key = (api_version, kind, wanted.names.namespace, name)
+    found = api.get(*key)
+    if found is not None and _is_ours(found, {"metadata": metadata(wanted, name)}):
+        api.delete(*key, uid=found["metadata"]["uid"])
+
+
+def _is_ours(found: Json, body: Json) -> bool:
+    """Return whether an object bears our labels, or is owned as ours is: either may have been taken away by mistake."""
+    there, wanted = found["metadata"], body["metadata"]
+    owners = {owner["uid"] for owner in there.get("ownerReferences", ())}
+    return wanted["labels"].items() <= there.get("labels", {}).items() or any(
+        owner["uid"] in owners for owner in wanted.get("ownerReferences", ())
+    )
+
+
+def _same(body: Json, found: Json, intent: str) -> bool:
+    """Return whether everything we want is there, by value and not only by hash."""
+    stored = found["metadata"].get("annotations", {}).get(HASH_ANNOTATION)
+    return stored == intent and _covers(found, body)
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Return whether `found` has all that `wanted` names; the server adds defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            key in found and _covers(found[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_covers(f, w) for f, w in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)
