@@ -25,7 +25,7 @@ from tests.e2e.installation import (
     install_operator,
     tell_state,
 )
-from tests.e2e.kube import Failed, Kube
+from tests.e2e.kube import Failed, Kube, ending
 from tests.e2e.life import Life, Scenario
 from tests.e2e.measure import Meter, operator_usage, rest
 from tests.e2e.report import Table, describe
@@ -38,7 +38,9 @@ FIRST = "core"
 LEASE_S = 5.0
 REST_S = 60.0
 DRAINED_S = 120.0
-OUTAGE_S = 600.0  # clients wait so long for a quorum: recovery from a lost one is offered after minutes
+OUTAGE_S = (
+    600.0  # clients wait so long for a quorum: recovery from a lost one is offered after minutes
+)
 
 
 def all_scenarios() -> list[Scenario]:
@@ -187,6 +189,7 @@ def main() -> int:
     except (Failed, AssertionError):
         traceback.print_exc()
     finally:
+        ending.clear()
         if not table.is_complete:
             tell_state(kube)
         _publish(table, chosen.report)
@@ -202,6 +205,7 @@ def _publish(table: Table, file: Path | None) -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
+    ending.set()  # for the thread that plays a scenario
     raise SystemExit(128 + number)
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 Json = dict[str, Any]
 COMMAND_S = 120.0
 POLL_S = 0.5
+ending = threading.Event()  # set: the run is being ended, and whoever waits gives up
 
 
 class Failed(Exception):
@@ -57,7 +59,8 @@ def wait_for(
                 return time.monotonic() - began_s
         except Failed as error:
             last = f" ({error})"
-        time.sleep(POLL_S)
+        if ending.wait(POLL_S):
+            raise Failed("the run is being ended")
     awaited = what if isinstance(what, str) else what()
     raise Failed(f"not within {deadline_s:g} s: {awaited}{last}")
 

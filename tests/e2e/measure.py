@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.e2e.audit import WriteCounter
-from tests.e2e.kube import Failed, Kube
+from tests.e2e.kube import Failed, Kube, ending
 from tests.e2e.life import Life, Scenario
 from tests.support.load import Load
 
@@ -121,6 +121,6 @@ def rest(seconds: float) -> Callable[[Life], None]:
     """Return a scenario in which nothing happens for a while."""
 
     def run(_: Life) -> None:
-        time.sleep(seconds)
+        ending.wait(seconds)
 
     return run

@@ -57,7 +57,7 @@ def cluster(names: Names, **spec: Any) -> Json:
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,
         "metadata": {"name": names.cluster, "namespace": names.namespace},
-        "spec": spec,
+        "spec": {"scheduling": {"nodeSelector": {"sybline.io/no-such-node": "true"}}, **spec},
     }
 
 
@@ -114,14 +114,17 @@ def test_at_rest_nothing_is_written(api: KubernetesApi, names: Names) -> None:
 
 
 def settled(api: KubernetesApi, names: Names) -> None:
-    """Look until a look writes nothing."""
+    """Look until a look writes nothing, and the scheduler has said of every pod that it fits nowhere."""
 
     def is_quiet() -> bool:
         before = api.writes
         look(api, names)
-        return api.writes == before
+        body = api.get(f"{GROUP}/{VERSION}", KIND, names.namespace, names.cluster)
+        assert body is not None
+        rows = body["status"].get("members", [])
+        return api.writes == before and len(rows) == 3 and all(row["trouble"] for row in rows)
 
-    wait_for("a look that writes nothing", is_quiet, deadline_s=30.0)
+    wait_for("a look that writes nothing", is_quiet, deadline_s=60.0)
 
 
 def test_drift_in_children_is_repaired(api: KubernetesApi, names: Names) -> None:

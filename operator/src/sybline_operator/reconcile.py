@@ -175,11 +175,7 @@ class _Look:
         if plan.step is None:
             return ""
         if isinstance(plan.step, RecordFounding | FinishRecovery):
-            # The record first: without it, a crash behind the deletion would permit a second founding.
-            self._api.patch_status(
-                API_VERSION, KIND, self._wanted.names.namespace, self._wanted.names.cluster,
-                _founding(plan.step),
-            )  # fmt: skip
+            self._record(_founding(plan.step))
         try:
             self._context.may_act()  # a change of membership is no write to the API server
             text = carry_out(plan.step, self._api, admin, self._wanted, seen)
@@ -187,6 +183,15 @@ class _Look:
             return str(error)
         self._tell.did(type(plan.step).__name__, text)
         return ""
+
+    def _record(self, status: Json) -> None:
+        """Write it before the step: else a crash behind the deletion would permit a second founding.
+
+        Only what is not written yet: an operator that never outlives its first write still gets on.
+        """
+        if is_news(status, self._body.get("status", {})):
+            names = self._wanted.names
+            self._api.patch_status(API_VERSION, KIND, names.namespace, names.cluster, status)
 
     # --- children that restart nothing ---
     def _apply_secrets(self) -> None:

@@ -1,26 +1,23 @@
 """`sybline publish` and `sybline consume`: arguments, what is printed, what is repeated, and how it ends."""
 
-import argparse
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+import grpc
 import pytest
 
-from sybline.cli.admin_client import CommandFailed
 from sybline.cli.connection_arguments import Access
 from sybline.cli.main import build_parser, main
 from sybline.cli.message_commands import run_command
 from sybline.errors import NoLeader, OutcomeUnknown
 from tests.support.api_server import Api, serving_api
+from tests.support.certificates import Authority
 from tests.support.cluster import ADMIN, ADMIN_PASSWORD
 from tests.support.waiting import wait_for
 
 Run = Callable[..., Awaitable[int]]
-
-
-def parse(*arguments: str) -> argparse.Namespace:
-    return build_parser().parse_args(arguments)
 
 
 @pytest.fixture
@@ -30,12 +27,13 @@ async def api():
 
 
 @pytest.fixture
-def run(api: Api) -> Run:
-    """Run a command as the administrator, with little time unless told."""
-    access = Access(api.address, ADMIN, ADMIN_PASSWORD, "")
+def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a whole command as the administrator, with little time unless told; return the exit status."""
+    monkeypatch.setenv("SYB_PASSWORD", ADMIN_PASSWORD)
 
-    async def run(*arguments: str) -> int:
-        return await run_command(parse(*arguments, "--timeout", "5"), access)
+    async def run(command: str, *arguments: str, timeout_s: str = "10") -> int:
+        where = ["--server", api.address, "--user", ADMIN, "--timeout", timeout_s]
+        return await asyncio.to_thread(main, [command, *where, *arguments])
 
     return run
 
@@ -90,20 +88,36 @@ async def test_more_than_one_batch_is_consumed(
 
 
 async def test_fewer_messages_than_asked_for_is_a_failure_after_the_time(
-    api: Api, run: Run, capfdbinary: pytest.CaptureFixture[bytes]
+    run: Run, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     await run("publish", "--create", "orders", "only")
-    access = Access(api.address, ADMIN, ADMIN_PASSWORD, "")
-    with pytest.raises(CommandFailed, match="1 of 2 messages came within 1 s"):
-        await run_command(parse("consume", "orders", "--count", "2", "--timeout", "1"), access)
-    assert capfdbinary.readouterr().out == b"published: 1\nonly\n"
+    assert await run("consume", "orders", "--count", "2", timeout_s="1") == 1
+    printed = capfdbinary.readouterr()
+    assert printed.out == b"published: 1\nonly\n"
+    assert printed.err == b"sybline: 1 of 2 messages came within 1 s\n"
 
 
-async def test_without_the_queue_it_says_so_at_once(run: Run) -> None:
-    with pytest.raises(CommandFailed, match="published before: 0"):
-        await run("publish", "nowhere", "text")
-    with pytest.raises(CommandFailed, match="nowhere"):
-        await run("consume", "nowhere")
+async def test_without_the_queue_it_says_so_at_once(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert await run("publish", "nowhere", "text") == 1
+    assert "published before: 0" in capfd.readouterr().err
+    assert await run("consume", "nowhere") == 1
+    assert "nowhere" in capfd.readouterr().err
+
+
+async def test_over_tls_with_the_ca_that_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYB_PASSWORD", ADMIN_PASSWORD)
+    authority = Authority()
+    server = authority.issue()
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(authority.pem)
+    credentials = grpc.ssl_server_credentials([(server.key, server.certificate)])
+    async with serving_api(credentials=credentials) as api:
+        arguments = ["--server", api.address, "--ca", str(ca), "--create", "orders", "text"]
+        assert await asyncio.to_thread(main, ["publish", *arguments]) == 0
 
 
 async def test_creating_a_queue_that_is_there_changes_nothing(run: Run) -> None:
@@ -114,10 +128,9 @@ async def test_creating_a_queue_that_is_there_changes_nothing(run: Run) -> None:
 async def publish_amid(api: Api, disturb: Callable[[], None], mend: Callable[[], bool]) -> None:
     """Publish with the token of a session, for logging in would be disturbed as well, until it is mended."""
     async with api.client() as client:
-        token = dict(client.metadata)["syb-token"]
-        access = Access(api.address, ADMIN, "", token)
+        access = Access(api.address, ADMIN, "", dict(client.metadata)["syb-token"])
         disturb()
-        command = parse("publish", "orders", "amid", "--timeout", "10")
+        command = build_parser().parse_args(["publish", "--timeout", "10", "orders", "amid"])
         publishing = asyncio.create_task(run_command(command, access))
         await wait_for(mend, what="the disturbance was met", deadline_s=5)
         assert await publishing == 0

@@ -124,6 +124,7 @@ def example(life: Life, file: str) -> None:
         there.settle(spec.get("replicas", 3))
         _check(there, spec)
         there.uninstall()
+        kube.kubectl("delete", "-f", str(path), "--ignore-not-found")  # what is not in a namespace
 
 
 def _provide(there: Life, spec: Json) -> None:

@@ -37,8 +37,8 @@ async def run_command(arguments: argparse.Namespace, access: Access) -> int:
 async def _publish(client: AdminClient, arguments: argparse.Namespace) -> None:
     if arguments.create:
         queue = mq_pb2.QueueInfo(
-            routingKey=arguments.key,
-            name=arguments.key,
+            routingKey=arguments.routing_key,
+            name=arguments.routing_key,
             size=_QUEUE_SIZE,
             retryLimit=_RETRY_LIMIT,
             hasDLQueue=True,
@@ -46,7 +46,7 @@ async def _publish(client: AdminClient, arguments: argparse.Namespace) -> None:
         await _call(client, "CreateQueue", queue)
     published = 0
     for body in _bodies(arguments.texts):
-        message = mq_pb2.MessageInfo(routingKey=arguments.key, data=body)
+        message = mq_pb2.MessageInfo(routingKey=arguments.routing_key, data=body)
         try:
             await _call(client, "SubmitMessage", message, key=secrets.token_hex(_KEY_BYTES))
         except CallFailed as error:

@@ -29,7 +29,9 @@ Exit status 0: done; 1: failed, or fewer than asked for; 2: wrong arguments.
 def add_to(commands: Any) -> None:
     """Add both commands to the parser's."""
     publish = _add_command(commands, "publish", "publish messages", _PUBLISH_EXAMPLES)
-    publish.add_argument("key", metavar="KEY", help="routing key; each queue has one of its name")
+    publish.add_argument(
+        "routing_key", metavar="KEY", help="routing key; a queue made here has one of its name"
+    )
     publish.add_argument("texts", nargs="*", metavar="TEXT", help="default: lines of the input")
     publish.add_argument(
         "--create", action="store_true", help="make a queue of that name first, unless it is there"
