@@ -18,7 +18,7 @@ from sybline.replication.configuration import (
     Remove,
     UpdateAddress,
 )
-from tests.support.members import DEADLINE_S, Group, Root, messages, number_of, running
+from tests.support.members import CALM, DEADLINE_S, Group, Root, messages, number_of, running
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -220,7 +220,7 @@ async def test_first_members_with_empty_disks_wait_for_the_others(tmp_path: Path
 
 async def test_two_clusters_of_one_name_refuse_each_other(tmp_path: Path) -> None:
     async with (
-        running(Group(tmp_path / "a")) as ours,
+        running(Group(tmp_path / "a", timing=CALM)) as ours,
         running(Group(tmp_path / "b")) as theirs,
     ):
         await ours.formed()
@@ -229,6 +229,7 @@ async def test_two_clusters_of_one_name_refuse_each_other(tmp_path: Path) -> Non
         await theirs.stop(3)
         shutil.rmtree(ours.data_dir(3))
         shutil.move(theirs.data_dir(3), ours.data_dir(3))
+        await ours.leader()  # the third may have led
         terms = {m.status().term for m in ours.running.values()}
         stranger = ours.build(3)  # theirs, where the third of ours should be
         await stranger.start()
