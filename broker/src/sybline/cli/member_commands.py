@@ -199,7 +199,7 @@ async def _wait_for_listener(session: _Session, address: str) -> None:
 async def _promote_when_caught_up(session: _Session, member: admin.Member) -> admin.Configuration:
     """Wait for the learner and promote it; what fails for a while is asked again until the time is over."""
     name = describe_member(member)
-    told, told_s = "", 0.0
+    told, told_s, text = "", 0.0, ""
     while True:
         try:
             configuration, text = await _try_to_promote(session, member.id)
@@ -208,7 +208,8 @@ async def _promote_when_caught_up(session: _Session, member: admin.Member) -> ad
         except CallFailed as error:
             if not (error.is_outcome_unknown or error.is_passing or error.is_outrun):
                 raise
-            text = str(error)
+            if not text or session.client.left_s > _PAUSE_S:  # else it was our own time that ended
+                text = str(error)
         now_s = asyncio.get_running_loop().time()
         if text != told and now_s - told_s >= _PROGRESS_S:
             session.note(f"{name}: {text}")
