@@ -85,7 +85,7 @@ power: sync  ## as chaos, and whoever is killed loses what it had not synced; ev
 bench: sync  ## throughput, latency, failover and memory beside raw limits of the same run
 	$(BIN)/python -m tests.bench
 
-E2E = $(BIN)/python -m tests.e2e.cluster run $(if $(KEEP),--keep) --limit-s $(or $(LIMIT_S),$(if $(LONG),14400,1200)) -- $(MAKE) --no-print-directory
+E2E = $(BIN)/python -m tests.e2e.cluster run $(if $(KEEP),--keep) --limit-s $(or $(LIMIT_S),$(if $(LONG),14400,1800)) -- $(MAKE) --no-print-directory
 
 e2e: sync  ## on a real Kubernetes: KUBECONFIG's, else kind, else ../shared/cluster; LONG=1: all of it, KEEP=1: leaves it running
 	$(E2E) e2e-here

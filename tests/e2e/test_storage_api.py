@@ -101,11 +101,10 @@ class Site:
             name = f"{self.names.namespace}-{ordinal}"
             self.api.create(volume(name, self.names, ordinal, self.class_name))
             self.api.create(claim(name, self.names, ordinal, self.class_name))
-            wait_for(
-                f"disk {ordinal} is bound",
-                lambda at=ordinal: self.claim(at)["status"].get("phase") == "Bound",  # type: ignore[misc]
-                deadline_s=SETTLED_S,
-            )
+        wait_for("all disks are bound", self._are_bound, deadline_s=SETTLED_S)
+
+    def _are_bound(self) -> bool:
+        return all(self.claim(at)["status"].get("phase") == "Bound" for at in range(3))
 
     def provision(self) -> None:
         """Give every disk what it asks for, as the storage class's provisioner would."""

@@ -6,13 +6,14 @@ A disk of the old cluster that is still anywhere when a survivor goes on alone b
 from dataclasses import dataclass, field, replace
 
 from sybline_operator import limits
+from sybline_operator.decision import Goal
 from sybline_operator.observation import (
     Observed,
     RecoveryRecord,
     RecoverySeen,
     Victim,
 )
-from sybline_operator.plan import Goal, make_plan
+from sybline_operator.plan import make_plan
 from sybline_operator.steps import (
     BeginRecovery,
     CancelRecovery,

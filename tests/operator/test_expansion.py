@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from sybline_operator import expansion
+from sybline_operator.decision import Goal
 from sybline_operator.observation import ClaimSeen, Observed, PodSeen, WorkloadSeen
-from sybline_operator.plan import Goal, make_plan
+from sybline_operator.plan import make_plan
 from sybline_operator.reasons import Refusal
 from sybline_operator.steps import ExpandClaim, ReplaceWorkload, SetReplicas
 from tests.operator.test_plan import settle

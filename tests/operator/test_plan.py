@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sybline_operator.decision import Goal, Plan
 from sybline_operator.observation import Observed, StopVerdict
-from sybline_operator.plan import Goal, Plan, make_plan
+from sybline_operator.plan import make_plan
 from sybline_operator.reasons import Refusal
 from sybline_operator.steps import (
     AddMember,

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sybline_operator import limits, recovery
+from sybline_operator.decision import Goal, Plan
 from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.manifests.configuration import ORDER_KEY
 from sybline_operator.observation import RecoveryRecord, RecoverySeen, Victim
-from sybline_operator.plan import Goal, Plan, make_plan
+from sybline_operator.plan import make_plan
 from sybline_operator.reasons import Refusal
 from sybline_operator.recovery_record import config_map, look_at_recovery, order_patch
 from sybline_operator.resource.spec import ClusterSpec

@@ -5,56 +5,23 @@ what was begun, shrink, grow, restart. What is not certain waits: a wrong "no" c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from sybline_operator import expansion, limits, recovery
-from sybline_operator.observation import MemberSeen, MembershipSeen, Observed, PodSeen, Victim
+from sybline_operator import expansion, recovery
+from sybline_operator.decision import Goal, Plan
+from sybline_operator.founding import next_founding
+from sybline_operator.mending import heal
+from sybline_operator.observation import MemberSeen, MembershipSeen, Observed, PodSeen
 from sybline_operator.reasons import Refusal
 from sybline_operator.steps import (
     AddMember,
     DeleteClaim,
     HandOver,
-    PermitFounding,
     PromoteMember,
-    RecordFounding,
     RemoveMember,
-    RenewBlankDisk,
     RestartPod,
     SetReplicas,
-    Step,
-    WithdrawFounding,
     WriteTemplate,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What the spec comes to."""
-
-    replicas: int
-    template_hash: str
-    delete_claims: bool = False  # of members that left by scaling down
-    paused: bool = False
-    may_restart: bool = True  # by the spec, an approval or a window
-    may_mend: bool = True  # what cannot run may be replaced all the same
-    restart_why: str = "its template changed"
-    made_of: str = ""  # annotation of the template
-    storage_size: str = "10Gi"  # of each disk
-    recovery: str = ""  # the request to go on without the quorum, as the annotation has it
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The next step, or what is waited for; both empty: nothing is left to do, or to be done by itself."""
-
-    step: Step | None = None
-    waiting: str = ""
-    refusal: Refusal | None = None  # it waits for something that may never come by itself
-
-    @property
-    def is_done(self) -> bool:
-        return self.step is None and not self.waiting
-
 
 _Rule = Callable[["Goal", Observed, MembershipSeen], Plan | None]
 
@@ -63,7 +30,9 @@ def make_plan(goal: Goal, seen: Observed) -> Plan:
     """Return the one thing to do next."""
     if goal.paused:
         return Plan(waiting="paused by spec.paused")
-    early = _recover(goal, seen) or _found(goal, seen) or _heal(goal, seen) or _expand(goal, seen)
+    early = (
+        _recover(goal, seen) or next_founding(goal, seen) or heal(goal, seen) or _expand(goal, seen)
+    )
     if early is not None:
         return early
     membership = seen.membership
@@ -103,124 +72,6 @@ def _strangers(seen: Observed, membership: MembershipSeen) -> Plan:
         "done before it is known why; if they were recovered by hand, empty status.clusterUid"
     )
     return Plan(waiting=text, refusal=Refusal.FOREIGN_CLUSTER)
-
-
-# --- founding ---
-def _found(goal: Goal, seen: Observed) -> Plan | None:
-    if seen.founded_uid:
-        # The permission may have outlived a crash of the operator.
-        return Plan(RecordFounding(seen.founded_uid)) if seen.has_seed else None
-    membership = seen.membership
-    if membership is not None and membership.cluster_uid:
-        return Plan(RecordFounding(membership.cluster_uid))
-    if seen.claims:
-        return _found_over_disks(goal, seen)
-    if not seen.has_seed:
-        return Plan(PermitFounding())
-    if seen.workload is None:
-        return Plan(SetReplicas(goal.replicas, "the cluster is new"))
-    return Plan(waiting=f"{seen.names.pod(0)} founds the cluster")
-
-
-def _found_over_disks(goal: Goal, seen: Observed) -> Plan | None:
-    """Find out what is on disks of which no record says that they belong to a founded cluster.
-
-    The record goes with the resource, or with its status; disks and messages stay. A permission to found while one of
-    them is not looked at could make a second cluster beside the first.
-    """
-    uids = recovery.known_uids(seen)
-    if len(uids) == 1:
-        return Plan(RecordFounding(min(uids)))
-    if uids or seen.workload is None:
-        # Who starts now must not find a permission that was meant for empty disks.
-        return Plan(WithdrawFounding()) if seen.has_seed else _heal(goal, seen)
-    needed = _replicas_needed(goal, seen)
-    if seen.workload.replicas < needed and not seen.workload.deleting:
-        return Plan(SetReplicas(needed, "to look at every disk that is here"))
-    first = seen.names.pod(0)
-    unknown = [name for name in sorted(seen.claims) if not _is_blank(name, seen)]
-    if seen.has_seed:
-        if unknown or first not in seen.statuses:
-            return _heal(goal, seen) or Plan(waiting=f"{first} founds the cluster")
-        return _renew_first(seen)
-    if unknown:
-        text = (
-            f"whose disks {', '.join(unknown)} are is not known yet: a cluster is founded only once all are known "
-            "to be empty; delete those that nobody needs"
-        )
-        return _heal(goal, seen) or Plan(waiting=text)
-    return Plan(PermitFounding())
-
-
-def _is_blank(claim: str, seen: Observed) -> bool:
-    """Return whether the member on a disk says that it has never been part of a cluster."""
-    status = seen.statuses.get(claim.removeprefix("data-"))
-    is_new = status is not None and not (status.cluster_uid or status.configuration_version)
-    return is_new and not seen.claims[claim].deleting
-
-
-def _renew_first(seen: Observed) -> Plan:
-    """Give the first pod a new disk: its member waits to be added, and would not found the cluster on this one."""
-    pod = seen.pod(0)
-    claim = seen.claims.get(seen.names.claim(0))
-    if pod is None or claim is None or pod.running_s < limits.FOUNDING_S:
-        return Plan(waiting=f"{seen.names.pod(0)} founds the cluster")
-    return Plan(RenewBlankDisk(Victim(pod.name, pod.uid, claim.name, claim.uid)))
-
-
-# --- mending ---
-def _heal(goal: Goal, seen: Observed) -> Plan | None:
-    """Replace pods that cannot start, once the template in force is another one: nothing else ever would."""
-    if seen.workload is None:
-        return Plan(SetReplicas(_replicas_needed(goal, seen), "the StatefulSet is gone"))
-    if seen.workload.deleting:
-        return Plan(waiting="the StatefulSet is being deleted")
-    if seen.membership is None and seen.workload.replicas < _pods_known(seen):
-        return Plan(SetReplicas(_pods_known(seen), "pods of members were taken away"))
-    in_force = seen.workload.template_hash
-    for pod in seen.pods:
-        if not _is_stuck(pod, seen):
-            continue
-        if in_force != goal.template_hash and goal.may_mend:
-            return Plan(WriteTemplate(goal.restart_why))
-        if pod.template != in_force:
-            return Plan(RestartPod(pod.name, pod.uid, f"it could not start: {pod.trouble}"))
-    return None
-
-
-def _is_stuck(pod: PodSeen, seen: Observed) -> bool:
-    """Return whether a pod cannot start and may be deleted.
-
-    One whose container does not run serves nobody. One that ends again and again runs for a moment at times: then the
-    others must be able to do without it.
-    """
-    if pod.terminating or pod.ready or not pod.trouble:
-        return False
-    if not pod.running:
-        return True
-    if seen.membership is None:
-        return False
-    verdicts = [seen.verdicts.get(member.id) for member in seen.membership.named(pod.name)]
-    return all(verdict is not None and verdict.allowed for verdict in verdicts)
-
-
-def _pods_known(seen: Observed) -> int:
-    """Return how many pods the members have that an earlier look knew."""
-    ordinals = [seen.names.ordinal(each.name) for each in seen.recorded.values()]
-    return max((ordinal + 1 for ordinal in ordinals if ordinal is not None), default=0)
-
-
-def _replicas_needed(goal: Goal, seen: Observed) -> int:
-    """Return how many pods the members need: as many as there are, or were when that was last known."""
-    if seen.membership is not None:
-        names = [member.name for member in seen.membership.members]
-    else:
-        names = [
-            *(each.name for each in seen.recorded.values()), *(pod.name for pod in seen.pods),
-            *(claim.removeprefix("data-") for claim in seen.claims),  # any disk may be needed for a quorum
-        ]  # fmt: skip
-    ordinals = [ordinal for name in names if (ordinal := seen.names.ordinal(name)) is not None]
-    return max(goal.replicas, *(ordinal + 1 for ordinal in ordinals), 1)
 
 
 # --- disks ---

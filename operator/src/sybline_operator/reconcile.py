@@ -20,6 +20,7 @@ from sybline_operator.broker_admin import (
 from sybline_operator.budget import pods_needed
 from sybline_operator.carry_out import carry_out
 from sybline_operator.claims import recorded
+from sybline_operator.decision import Goal, Plan
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import configuration, disruption, network, workload
 from sybline_operator.manifests.common import Json, Owner, Wanted
@@ -36,7 +37,7 @@ from sybline_operator.names import (
 )
 from sybline_operator.observation import Observed
 from sybline_operator.observe import observe
-from sybline_operator.plan import Goal, Plan, make_plan
+from sybline_operator.plan import make_plan
 from sybline_operator.quiet import delete_ours, refusal_of
 from sybline_operator.reasons import Refusal
 from sybline_operator.recovery import show_completed
