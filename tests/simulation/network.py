@@ -7,7 +7,7 @@ its peer still believes in: the newest wins. All that travels are the product's 
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,6 +77,9 @@ class Network:
         self._blocked: dict[tuple[int, int], int] = {}  # (from, to) -> number of the block
         self._dialling: set[tuple[int, int]] = set()
         self._blocks = 0
+        self._breaking: list[
+            tuple[int, int, Connection]
+        ] = []  # gone, which (at, peer) does not know
         self.finds_everybody = False  # else a machine is found at its present address only
         self.on_carry: Callable[[int, int, Frame], None] = lambda member, peer, frame: None
         self.frames = 0
@@ -197,12 +200,24 @@ class Network:
 
     def _close_later(self, member: int, peer: int, delay_s: float) -> None:
         connection = self._links.get((member, peer))
+        if connection is None:
+            return
+        gone = (member, peer, connection)
+        self._breaking.append(gone)
 
         def close() -> None:
-            if connection is not None and self._links.get((member, peer)) is connection:
+            self._breaking.remove(gone)
+            if self._links.get((member, peer)) is connection:
                 self._close_end(member, peer)
 
         self._events.after(delay_s, close)
+
+    def is_breaking(self, members: Collection[int]) -> bool:
+        """Return whether one of them still believes in a connection to another that is gone."""
+        return any(
+            at in members and peer in members and self._links.get((at, peer)) is connection
+            for at, peer, connection in self._breaking
+        )
 
     def close(self, member: int, peer: int) -> None:
         """A member's process closes its connection to a peer, which sees it soon."""

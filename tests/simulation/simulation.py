@@ -228,6 +228,8 @@ class Simulation:
         ):
             return False
         nodes = [host.running()[0] for host in hosts]
+        if self.network.is_breaking([node.member for node in nodes]):
+            return False  # who notices that only later will ask for votes then
         leaders = [node for node in nodes if node.quorum_confirmed]
         if not leaders or any(node.leader != leaders[0].member for node in nodes):
             return (

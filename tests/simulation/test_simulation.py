@@ -69,3 +69,10 @@ def test_a_seed_gives_the_same_run_in_every_process() -> None:
         printed.append(done.stdout)
     assert printed[0] == printed[1]
     assert "everything" in printed[0]
+
+
+@pytest.mark.parametrize("seed", [2001535, 2001725])
+def test_a_run_is_not_settled_while_somebody_has_not_noticed_that_a_connection_is_gone(
+    seed: int,
+) -> None:
+    assert simulate("membership-partitions", seed, 4.0).violation is None
