@@ -3,6 +3,7 @@
 Needs KUBECONFIG (`make e2e` sets it). Members are not asked: no pod of these clusters ever runs.
 """
 
+import contextlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -197,3 +198,31 @@ def test_an_event_that_happens_again_is_counted_as_kubectl_shows_it(
     described = run(["kubectl", "-n", names.namespace, "describe", "syb", names.cluster])
     assert "(x3 over" in described
     assert "Restarting orders-1" in described
+
+
+class Ended(BaseException):
+    """The operator ends here; not an error that it could handle."""
+
+
+def test_an_operator_that_never_outlives_its_first_write_gets_on_all_the_same(
+    api: KubernetesApi, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends_after_a_write(point: str) -> None:
+        if point == "after-write":
+            raise Ended
+
+    monkeypatch.setattr("sybline_operator.kubernetes_api.reach", ends_after_a_write)
+    with contextlib.suppress(Ended):
+        api.apply(cluster(names, image=IMAGE))
+
+    def is_permitted() -> bool:
+        with contextlib.suppress(Ended):
+            look(api, names)
+        return api.get("v1", "ConfigMap", names.namespace, names.seed_config_map) is not None
+
+    wait_for("the permission to found the cluster", is_permitted, deadline_s=60.0)
+    with contextlib.suppress(Ended):  # what its members would have told
+        api.patch_status(
+            f"{GROUP}/{VERSION}", KIND, names.namespace, names.cluster, {"clusterUid": "77"}
+        )
+    wait_for("the permission is taken back", lambda: not is_permitted(), deadline_s=60.0)
