@@ -102,6 +102,13 @@ def test_secrets_outlive_the_resource_as_the_disks_do() -> None:
         ({"replicas": 0}, "spec.replicas"),
         ({"config": {"member": {"id": 7}}}, "spec.config.member is set by the operator"),
         ({"service": {"type": "ExternalName"}}, "spec.service.type"),
+        (
+            {
+                "monitoring": {"podMonitor": True},
+                "config": {"metrics": {"require_client_cert": True}},
+            },
+            "members would refuse Prometheus",
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_carried_out_is_refused_by_name(

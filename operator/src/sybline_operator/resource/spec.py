@@ -206,6 +206,7 @@ def parse_spec(raw: Mapping[str, Any]) -> ClusterSpec:
             f"{spec.replicas - 1}; set spec.allowEvenReplicas to have it all the same"
         )
     problems += _check_config(spec)
+    problems += _check_scraping(spec)
     problems += _check_additions(spec)
     if problems:
         raise SpecError(tuple(problems))
@@ -226,6 +227,17 @@ def _check_config(spec: ClusterSpec) -> list[str]:
     except ConfigError as error:
         return list(error.problems)
     return []
+
+
+def _check_scraping(spec: ClusterSpec) -> Iterator[str]:
+    """Yield why Prometheus would be refused by every member: the PodMonitor gives it no certificate."""
+    metrics = spec.config.get("metrics")
+    asked = isinstance(metrics, dict) and str(metrics.get("require_client_cert", "")).lower()
+    if spec.monitoring.pod_monitor and asked == "true":
+        yield (
+            "spec.monitoring.podMonitor: members would refuse Prometheus, which is given no certificate, "
+            "while spec.config.metrics.require_client_cert is true; leave out one of them"
+        )
 
 
 def _check_additions(spec: ClusterSpec) -> Iterator[str]:
