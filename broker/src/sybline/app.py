@@ -5,6 +5,7 @@ here is built once and passed on through constructors; no other module knows all
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -153,12 +154,16 @@ class Broker:
         await asyncio.to_thread(
             _obey_recovery_order, self._settings
         )  # before anybody can be answered
-        await self._http.start()
-        await self._member.start()
-        self._following = supervise(
-            self._live.follow_file(), name="configuration file", die=end_process
-        )
-        await self._api.start()
+        async with contextlib.AsyncExitStack() as undo:
+            await self._http.start()
+            # Else a probe under way when the start fails is what the process's last words are about.
+            undo.push_async_callback(self._http.stop)
+            await self._member.start()
+            self._following = supervise(
+                self._live.follow_file(), name="configuration file", die=end_process
+            )
+            await self._api.start()
+            undo.pop_all()
         self._is_started = True
         log.info("member_started", member=self._member.status().member)
 

@@ -99,8 +99,11 @@ class HttpServer:
             return
         self._acceptor.close()
         self._acceptor = None
-        for opening in tuple(self._openings):
+        openings = tuple(self._openings)
+        for opening in openings:
             opening.cancel()
+        # What one of them has made by now is a connection that the server closes with the others.
+        await asyncio.gather(*openings, return_exceptions=True)
         for task in self._housekeeping:
             task.cancel()
         self._housekeeping = []
