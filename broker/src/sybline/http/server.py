@@ -99,15 +99,23 @@ class HttpServer:
             return
         self._acceptor.close()
         self._acceptor = None
-        openings = tuple(self._openings)
-        for opening in openings:
-            opening.cancel()
-        # What one of them has made by now is a connection that the server closes with the others.
-        await asyncio.gather(*openings, return_exceptions=True)
+        await self._end_openings()
         for task in self._housekeeping:
             task.cancel()
         self._housekeeping = []
         await self._server.shutdown()
+
+    async def _end_openings(self) -> None:
+        """Let what was accepted become connections, which the server closes with the others; cut off who is too slow.
+
+        Only those: uvloop tells no protocol of a connection that is cut off while it opens, and the server would wait.
+        """
+        if not self._openings:
+            return
+        _, slow = await asyncio.wait(self._openings, timeout=limits.HTTP_STOP_S)
+        for opening in slow:
+            opening.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
 
     # --- connections ---
     def _accepted(self, accepted: socket.socket) -> None:
