@@ -38,7 +38,7 @@ def request_of(world: LostWorld) -> str:
 
 
 def plan_for(world: LostWorld, **goal: object) -> Plan:
-    return make_plan(replace(Goal(3, "a"), **goal), world.observe())  # type: ignore[arg-type]  # of tests only
+    return make_plan(replace(Goal(3, "a"), **goal), world.observe())
 
 
 def recover(world: LostWorld, goal: Goal) -> list[Step]:
@@ -58,7 +58,7 @@ def recover(world: LostWorld, goal: Goal) -> list[Step]:
 
 def facts(world: LostWorld, **goal: object) -> dict[str, tuple[bool, str, str]]:
     seen = world.observe()
-    wish = replace(Goal(3, "a"), **goal)  # type: ignore[arg-type]  # of tests only
+    wish = replace(Goal(3, "a"), **goal)
     _, found = describe(seen, make_plan(wish, seen), wish, generation=1)
     return {fact.type: (fact.is_true, fact.reason, fact.message) for fact in found}
 
@@ -240,7 +240,7 @@ def test_blank_disks_of_a_cluster_that_was_never_founded_are_no_hindrance() -> N
     world = LostWorld("a")
     goal = Goal(3, "a")
     for _ in range(2):
-        world.carry_out(make_plan(goal, world.observe()).step)  # type: ignore[arg-type]  # there is one
+        world.carry_out(make_plan(goal, world.observe()).step)
     world._create(0)
     world.lose_workload(with_pods=True)
     world.has_seed = False
@@ -292,7 +292,7 @@ def test_nothing_begins_without_a_request() -> None:
 @pytest.mark.parametrize(
     "change", [lambda r: r + " ", lambda r: r[:-1], lambda _: "yes", str.upper]
 )
-def test_any_other_request_is_refused_with_what_is_wrong_and_nothing_happens(change) -> None:  # type: ignore[no-untyped-def]
+def test_any_other_request_is_refused_with_what_is_wrong_and_nothing_happens(change) -> None:
     world = lost(1, 2)
     asked = change(request_of(world))
     assert plan_for(world, recovery=asked).step is None
@@ -476,7 +476,7 @@ class OneConfigMap:
 
 
 def seen_in(body: dict[str, object] | None, status: dict[str, object]) -> RecoverySeen:
-    return look_at_recovery(OneConfigMap(body), NAMES, status, NOW)  # type: ignore[arg-type]  # a stand-in
+    return look_at_recovery(OneConfigMap(body), NAMES, status, NOW)
 
 
 def test_a_record_is_read_as_it_was_written_and_its_order_is_told_apart() -> None:

@@ -86,7 +86,7 @@ def member(serves: Material, metrics: str, *, status: int = 200, tls: bool = Tru
         for port in (CLIENT_PORT, HTTP_PORT):
             server = stack.enter_context(ThreadingHTTPServer((address, port), Handler))
             server.daemon_threads = True
-            server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a handshake that failed
+            server.handle_error = lambda *_: None
             if tls:
                 server.socket = context.wrap_socket(
                     server.socket, server_side=True, do_handshake_on_connect=False
