@@ -8,12 +8,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.audit import Request, account, read_requests
-from tests.e2e.kube import run
+from tests.e2e.kube import Json, run
 
-Json = dict[str, Any]
 FORBIDDEN, CREATED = 403, 201
 
 

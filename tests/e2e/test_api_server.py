@@ -17,10 +17,9 @@ from sybline_operator.metrics import Metrics
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from sybline_operator.telling import Teller
-from tests.e2e.kube import run, wait_for
+from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
-Json = dict[str, Any]
 IMAGE = "nowhere/sybline:none"
 NOW = "2026-01-01T00:00:00Z"
 

@@ -16,12 +16,11 @@ from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from tests.e2e import prometheus_operator
-from tests.e2e.kube import Failed, run
+from tests.e2e.kube import Failed, Json, run
 from tests.operator.forbidden import FORBIDDEN, Forbidden
 from tests.operator.golden_objects import CHARTS, EXAMPLES, GOLDEN, ROOT, render, specs
 
 pytestmark = pytest.mark.kubernetes
-Json = dict[str, Any]
 IMAGE = "nowhere/sybline:none"
 DRY = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"]
 MONITORS = "monitoring.coreos.com/v1"

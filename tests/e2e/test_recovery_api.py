@@ -6,7 +6,6 @@ Needs KUBECONFIG. No member is asked: what they say is in the planner's tests an
 import secrets
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any
 
 import pytest
 
@@ -28,10 +27,9 @@ from sybline_operator.steps import (
     OrderRecovery,
     Step,
 )
-from tests.e2e.kube import run, wait_for
+from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
-Json = dict[str, Any]
 NOW = "2026-01-01T00:00:00Z"
 
 

@@ -14,10 +14,9 @@ from sybline_operator.kubernetes_api import KubernetesApi, connect
 from sybline_operator.manifests import workload
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
-from tests.e2e.kube import run, wait_for
+from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
-Json = dict[str, Any]
 NOW = "2026-01-01T00:00:00Z"
 QUIET_S = 60.0
 

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import urlsplit
 
 from kubernetes import client
 
-Json = dict[str, Any]
+from sybline_operator.json_object import Json
+
 Answer = tuple[int, Json]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-Json = dict[str, Any]
+from sybline_operator.json_object import Json
 
 
 @dataclass(frozen=True)

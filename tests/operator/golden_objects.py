@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from sybline_operator.json_object import Json
 from sybline_operator.manifests import (
     certificates,
     configuration,
@@ -19,7 +20,7 @@ from sybline_operator.manifests import (
     network,
     workload,
 )
-from sybline_operator.manifests.common import Json, Owner, Wanted
+from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.names import KIND, Names
 from sybline_operator.resource.spec import parse_spec
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sybline_operator.json_object import Json
 from sybline_operator.manifests import network, workload
 from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.manifests.monitoring import pod_monitor
@@ -13,7 +14,6 @@ from sybline_operator.resource import pod_rules
 from sybline_operator.resource.spec import SpecError, parse_spec
 from tests.operator.forbidden import FORBIDDEN
 
-Json = dict[str, Any]
 OWNER = Owner("orders", "0b6e0c9e-0000-4000-8000-000000000000")
 CLIENT, HTTP, PEER = 2221, 7878, 1111
 MEMBERS = {"podSelector": {"matchLabels": Names("shop", "orders").selector}}

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any
 
 import yaml
 
+from sybline_operator.json_object import Json
 from sybline_operator.resource import pod_rules
 from sybline_operator.resource.spec import ClusterSpec
 
-Json = dict[str, Any]
 TEXT = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
 VERSION = yaml.safe_load(TEXT)["spec"]["versions"][0]
 SCHEMA: Json = VERSION["schema"]["openAPIV3Schema"]

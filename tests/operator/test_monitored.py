@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError
 from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.monitored import keep_pod_monitor
 from sybline_operator.names import Names
 from sybline_operator.reasons import REFUSALS
 from sybline_operator.resource.spec import parse_spec
-
-Json = dict[str, Any]
 
 
 class Server:

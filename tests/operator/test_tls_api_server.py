@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from sybline_operator import limits
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
@@ -28,7 +29,6 @@ from tests.e2e.kube import run
 from tests.support.certificates import Authority, Pair
 
 pytestmark = pytest.mark.kubernetes
-Json = dict[str, Any]
 CERT_MANAGER: Final = "github.com/cert-manager/cert-manager@v1.18.2"
 LOOKS_MAX: Final = 12
 MODULE_S: Final = 300.0

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from sybline_operator.json_object import Json
 from sybline_operator.manifests import certificates, network, workload
-from sybline_operator.manifests.common import Json, Owner, Wanted
+from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.manifests.configuration import broker_settings
 from sybline_operator.names import Names
 from sybline_operator.resource.spec import parse_spec

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
+from sybline_operator.json_object import Json
 from sybline_operator.observe import _trouble
-
-Json = dict[str, Any]
 
 
 def waiting(reason: str, message: str, **more: Any) -> Json:

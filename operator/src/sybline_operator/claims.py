@@ -6,12 +6,12 @@ A claim's uid says which disk: a claim made anew is another one, though its name
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.names import Names
 from sybline_operator.observation import ClaimSeen, Recorded
 from sybline_operator.quantities import bytes_of
 
-Json = dict[str, Any]
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 RESIZE_CONDITIONS: Final = {
     "Resizing",

@@ -4,12 +4,10 @@ The same event has the same name, so that it is counted instead of left again.
 """
 
 import hashlib
-from typing import Any
 
 from sybline_operator import limits
+from sybline_operator.json_object import Json
 from sybline_operator.names import FIELD_MANAGER
-
-Json = dict[str, Any]
 
 
 def event(about: Json, kind: str, reason: str, text: str, now: str) -> Json:

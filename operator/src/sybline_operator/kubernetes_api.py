@@ -6,16 +6,16 @@ The only module that knows the client library. Objects are plain JSON; absence i
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from sybline_operator import limits
 from sybline_operator.crash_points import reach
+from sybline_operator.json_object import Json
 from sybline_operator.names import FIELD_MANAGER
 
-Json = dict[str, Any]
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML

@@ -9,15 +9,15 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from sybline_operator import limits
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 
 log = structlog.get_logger(__name__)
-Json = dict[str, Any]
 API_VERSION: Final = "coordination.k8s.io/v1"
 KIND: Final = "Lease"
 

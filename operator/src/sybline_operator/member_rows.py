@@ -3,13 +3,10 @@
 The rows are also the record of which disk is whose, so what is not known now is said as it was known last.
 """
 
-from typing import Any
-
 from sybline_operator.degraded import trouble_of
+from sybline_operator.json_object import Json
 from sybline_operator.observation import MemberSeen, Observed, Recorded
 from sybline_operator.restarts import settings_of
-
-Json = dict[str, Any]
 
 
 def member_rows(seen: Observed) -> list[Json]:

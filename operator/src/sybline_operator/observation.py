@@ -5,11 +5,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from sybline_operator.json_object import Json
 from sybline_operator.names import Names
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ Reads only. Lists are read from the API server, not from a cache, for a stale li
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sybline_operator import limits
 from sybline_operator.broker_admin import BrokerAdmin, Credentials
 from sybline_operator.claims import look_at_claims
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests.configuration import CONFIG_KEY
 from sybline_operator.manifests.made_of import MADE_OF_ANNOTATION
@@ -33,7 +34,6 @@ from sybline_operator.observation import (
 from sybline_operator.recovery_record import look_at_recovery, seconds_between
 from sybline_operator.resource.pod_rules import BROKER
 
-Json = dict[str, Any]
 AdminFactory = Callable[[Sequence[str], Credentials], BrokerAdmin]
 _SLOW_REASONS: Final = {"ContainerCreating", "PodInitializing", ""}  # no trouble yet
 _NO_IMAGE: Final = {"ErrImagePull", "ImagePullBackOff"}  # they take turns

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
-from sybline_operator.manifests.common import Json, Wanted, digest, metadata
+from sybline_operator.manifests.common import Wanted, digest, metadata
 
 HASH_ANNOTATION: Final = (
     "sybline.io/intent"  # hash of what was applied: what we no longer want shows, too

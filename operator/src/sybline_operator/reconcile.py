@@ -21,9 +21,10 @@ from sybline_operator.budget import pods_needed
 from sybline_operator.carry_out import carry_out
 from sybline_operator.claims import recorded
 from sybline_operator.decision import Goal, Plan
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import configuration, disruption, network, workload
-from sybline_operator.manifests.common import Json, Owner, Wanted
+from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.manifests.made_of import made_of, read_made_of
 from sybline_operator.metrics import Metrics
 from sybline_operator.monitored import keep_pod_monitor

@@ -8,9 +8,10 @@ a ConfigMap, and in what is there; so every step may be repeated.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sybline_operator import limits
+from sybline_operator.json_object import Json
 from sybline_operator.observation import (
     ConfiguredSeen,
     MemberStatusSeen,
@@ -29,7 +30,6 @@ from sybline_operator.steps import (
     RestartPod,
 )
 
-Json = dict[str, Any]
 RecoveryStep: TypeAlias = (
     BeginRecovery | FenceMember | OrderRecovery | RestartPod | CancelRecovery | FinishRecovery
 )

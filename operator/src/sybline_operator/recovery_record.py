@@ -6,8 +6,9 @@ the ConfigMap is the operator's memory. Reads and builds; decides nothing.
 
 import json
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests.common import Wanted, metadata
 from sybline_operator.manifests.configuration import ORDER_KEY
@@ -15,7 +16,6 @@ from sybline_operator.names import Names
 from sybline_operator.observation import RecoveryRecord, RecoverySeen, Victim
 from sybline_operator.recovery import COMPLETED
 
-Json = dict[str, Any]
 RECORD_KEY: Final = "record"
 
 

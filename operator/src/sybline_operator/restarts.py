@@ -13,11 +13,11 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sybline_operator import limits
+from sybline_operator.json_object import Json
 from sybline_operator.manifests.made_of import MadeOf, read_made_of
 from sybline_operator.observation import MemberStatusSeen, Observed
 from sybline_operator.resource.spec import Restarts, Window
 
-Json = dict[str, Any]
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # as date.weekday() counts
 _DAYS_BACK: Final = (
     2  # a window of 24 h that began two dates ago may still be open where a day has 25 h

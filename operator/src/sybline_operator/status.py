@@ -10,13 +10,13 @@ from typing import Any, Final
 from sybline_operator import limits, recovery
 from sybline_operator.decision import Goal, Plan
 from sybline_operator.degraded import Ailment, troubles
+from sybline_operator.json_object import Json
 from sybline_operator.member_rows import member_rows
 from sybline_operator.names import CLIENT_PORT
 from sybline_operator.observation import Observed
 from sybline_operator.reasons import Refusal, refused
 from sybline_operator.restarts import PendingRestart
 
-Json = dict[str, Any]
 CONDITIONS: Final = (
     "Available", "Progressing", "Degraded", "QuorumHealthy", "Recovery", "TLSReady", "SpecValid",
     "Monitored", "Paused",

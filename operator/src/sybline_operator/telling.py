@@ -5,17 +5,16 @@ the stored conditions. That an event cannot be left changes nothing.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import structlog
 
 from sybline_operator.events import event
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.metrics import Metrics
 from sybline_operator.reasons import REFUSALS, STEPS
 from sybline_operator.status import Fact
 
-Json = dict[str, Any]
 log = structlog.get_logger(__name__)
 
 

@@ -1,6 +1,6 @@
 """What a user puts beside the broker in each pod: under the restrictions that the broker is under, told or not."""
 
-from sybline_operator.manifests.common import Json
+from sybline_operator.json_object import Json
 
 RESTRICTED = {
     "allowPrivilegeEscalation": False,

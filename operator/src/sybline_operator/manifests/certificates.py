@@ -4,7 +4,8 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
 
-from sybline_operator.manifests.common import Json, Wanted, metadata
+from sybline_operator.json_object import Json
+from sybline_operator.manifests.common import Wanted, metadata
 from sybline_operator.names import Names
 
 TLS_DIRECTORY: Final = "/etc/sybline/tls"

@@ -5,10 +5,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sybline_operator.json_object import Json
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.resource.spec import ClusterSpec
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from typing import Any, Final
 import yaml
 
 from sybline.config import KEYS, ConfigError, check_tree
+from sybline_operator.json_object import Json
 from sybline_operator.manifests.certificates import TLS_DIRECTORY
-from sybline_operator.manifests.common import Json, Wanted, metadata
+from sybline_operator.manifests.common import Wanted, metadata
 from sybline_operator.names import CLIENT_PORT
 
 CONFIG_KEY: Final = "sybline.yaml"

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from sybline_operator.manifests.common import Json, Wanted, metadata
+from sybline_operator.json_object import Json
+from sybline_operator.manifests.common import Wanted, metadata
 
 BUDGET: Final = ("policy/v1", "PodDisruptionBudget")
 

@@ -8,7 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sybline_operator.manifests.common import Json, Wanted, digest
+from sybline_operator.json_object import Json
+from sybline_operator.manifests.common import Wanted, digest
 
 MADE_OF_ANNOTATION: Final = "sybline.io/made-of"
 

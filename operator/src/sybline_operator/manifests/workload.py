@@ -6,9 +6,10 @@ form a quorum only together. Pods are restricted: no root, no capabilities, no t
 
 from typing import Final
 
+from sybline_operator.json_object import Json
 from sybline_operator.manifests.beside import RESTRICTED, restricted
 from sybline_operator.manifests.certificates import TLS_DIRECTORY
-from sybline_operator.manifests.common import Json, Wanted, digest, metadata
+from sybline_operator.manifests.common import Wanted, digest, metadata
 from sybline_operator.manifests.configuration import (
     ADMIN_DIRECTORY,
     CONFIG_DIRECTORY,

@@ -13,9 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from sybline.config import ConfigError, check_tree
+from sybline_operator.json_object import Json
 from sybline_operator.resource import pod_rules
-
-Json = dict[str, Any]
 
 # Keys of the broker's configuration that the operator sets itself: two owners would fight over them.
 OWNED_KEYS: Final = {

@@ -6,11 +6,11 @@ A source gives material that members could use, or says why it has none. What it
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sybline.tls.files import BadMaterial
 from sybline.tls.signing import Authority
 from sybline_operator.crash_points import reach
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import certificates
 from sybline_operator.manifests.common import Wanted
@@ -22,8 +22,6 @@ from sybline_operator.tls.checking import check_usable
 from sybline_operator.tls.material import Material, mark_of, read_material
 from sybline_operator.tls.replacement import Act
 from sybline_operator.tls.self_signed import Due, Terms
-
-Json = dict[str, Any]
 
 
 class SourceRefused(Exception):

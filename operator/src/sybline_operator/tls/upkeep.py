@@ -7,12 +7,13 @@ condition, not the end of the look. Progress stands in the Secrets and in the me
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from sybline.tls.files import BadMaterial
 from sybline_operator import limits
 from sybline_operator.broker_admin import ChannelTls
 from sybline_operator.crash_points import reach
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import certificates
 from sybline_operator.manifests.common import Wanted
@@ -32,7 +33,6 @@ from sybline_operator.tls.replacement import (
 )
 from sybline_operator.tls.sources import Given, Source, SourceRefused, put
 
-Json = dict[str, Any]
 CONDITION: Final = "TLSReady"
 
 
