@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sybline_operator.steps import Act
 from sybline_operator.tls.material import Material
-from sybline_operator.tls.replacement import AUTHORITIES_MAX, Act, Composed, MemberTls
+from sybline_operator.tls.replacement import AUTHORITIES_MAX, Composed, MemberTls
 from tests.operator.tls_world import CLIENTS_FOLLOW_S, Look, TlsWorld, material
 
 NAMES = ("orders-0", "orders-1", "orders-2")

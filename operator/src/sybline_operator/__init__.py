@@ -1,1 +1,1 @@
-"""The Kubernetes operator of Sybline. Its modules come with the operator milestone; nothing runs from here yet."""
+"""The Kubernetes operator of Sybline: turns a SyblineCluster into a cluster of members, and keeps it one."""

@@ -6,8 +6,7 @@ What is done is called as its step is. A refusal is the reason of a condition, t
 from enum import StrEnum
 from typing import Final, get_args
 
-from sybline_operator.steps import Step
-from sybline_operator.tls.replacement import Act
+from sybline_operator.steps import Act, Step
 
 STEPS: Final = frozenset(step.__name__ for step in get_args(Step)) | frozenset(Act)
 

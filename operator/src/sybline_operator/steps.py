@@ -4,6 +4,7 @@ Every step may be repeated, and may meet a cluster that has moved on: then it is
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 from sybline_operator.observation import RecoveryRecord, Victim
@@ -174,3 +175,13 @@ Step: TypeAlias = (
     | CancelRecovery
     | FinishRecovery
 )
+
+
+class Act(StrEnum):
+    """What is done about certificates, while the cluster serves; also the reason of the event."""
+
+    MAKE_CA = "CACreated"
+    ISSUE = "CertificateIssued"
+    EXTEND = "CATrusted"
+    REPLACE = "CertificateReplaced"
+    REDUCE = "CADropped"

@@ -50,10 +50,10 @@ def lose(life: Life) -> None:
 
 def come_back(life: Life) -> None:
     """Scale down and up again: the disks that were kept join with all they have, as the members they were."""
-    before = ids(life)
+    before, disks = ids(life), claims(life).keys()
     life.kube.kubectl("scale", "syb", life.name, "--replicas=1")
     life.settle(1)
-    assert len(claims(life)) == 3, "the disks are kept"
+    assert claims(life).keys() == disks, "the disks are kept"
     life.kube.kubectl("scale", "syb", life.name, "--replicas=3")
     life.settle(3)
     assert ids(life) == before, (ids(life), before)

@@ -8,22 +8,12 @@ repeated, interrupted, and followed by a change of mind of the source.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
+from sybline_operator.steps import Act
 from sybline_operator.tls.material import Ca, Mark, Material
 
 AUTHORITIES_MAX: Final = 16  # trusted at once; members report no more
-
-
-class Act(StrEnum):
-    """What is done about certificates; also the reason of the event."""
-
-    MAKE_CA = "CACreated"
-    ISSUE = "CertificateIssued"
-    EXTEND = "CATrusted"
-    REPLACE = "CertificateReplaced"
-    REDUCE = "CADropped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from sybline_operator.manifests import certificates
 from sybline_operator.manifests.common import Wanted
 from sybline_operator.quiet import apply_if_changed
 from sybline_operator.reasons import Refusal
+from sybline_operator.steps import Act
 from sybline_operator.telling import Teller
 from sybline_operator.tls import self_signed
 from sybline_operator.tls.checking import check_usable
 from sybline_operator.tls.material import Material, mark_of, read_material
-from sybline_operator.tls.replacement import Act
 from sybline_operator.tls.self_signed import Due, Terms
 
 

@@ -21,11 +21,11 @@ from sybline_operator.observation import Observed
 from sybline_operator.quiet import apply_if_changed
 from sybline_operator.reasons import Refusal
 from sybline_operator.status import Fact
+from sybline_operator.steps import Act
 from sybline_operator.telling import Teller
 from sybline_operator.tls.material import read_material
 from sybline_operator.tls.members import Probe, probing_context
 from sybline_operator.tls.replacement import (
-    Act,
     Composed,
     MemberTls,
     Replacement,

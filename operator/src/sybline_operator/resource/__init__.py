@@ -1,0 +1,1 @@
+"""The resource as the administrator writes it: what is valid, and why not. Pure."""
