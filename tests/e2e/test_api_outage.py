@@ -4,7 +4,6 @@ Needs KUBECONFIG. A proxy stands between the two; no pod ever runs: drift in a S
 """
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,21 +12,11 @@ import pytest
 from sybline_operator import limits
 from tests.e2e.api_proxy import ApiProxy
 from tests.e2e.host_operator import HostOperator
-from tests.e2e.kube import Json, Kube, run, wait_for
+from tests.e2e.kube import Json, Kube, wait_for
 
 pytestmark = pytest.mark.kubernetes
 SERVICE = "orders-peers"
 MENDED_S = limits.ERROR_BACKOFF_MAX_S + 30.0
-
-
-@pytest.fixture
-def kube() -> Iterator[Kube]:
-    kube = Kube(f"sybline-{secrets.token_hex(4)}")
-    run(["kubectl", "create", "namespace", kube.namespace])
-    try:
-        yield kube
-    finally:
-        run(["kubectl", "delete", "namespace", kube.namespace, "--wait=false"])
 
 
 @pytest.fixture

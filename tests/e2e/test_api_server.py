@@ -5,60 +5,20 @@ Needs KUBECONFIG (`make e2e` sets it). Members are not asked: no pod of these cl
 
 import contextlib
 import json
-import secrets
-from collections.abc import Iterator
-from importlib import resources
-from typing import Any
 
 import pytest
 
-from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.metrics import Metrics
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from sybline_operator.telling import Teller
+from tests.e2e.api_server import cluster
 from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
 IMAGE = "nowhere/sybline:none"
 NOW = "2026-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def api() -> KubernetesApi:
-    """A connection, with the resource definition in place."""
-    crd = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
-    run(["kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-"], text=crd)
-    run(
-        [
-            "kubectl",
-            "wait",
-            "--for=condition=Established",
-            "crd/syblineclusters.sybline.io",
-            "--timeout=30s",
-        ]
-    )
-    return connect()
-
-
-@pytest.fixture
-def names() -> Iterator[Names]:
-    """The names of a cluster in a namespace of its own."""
-    namespace = f"sybline-{secrets.token_hex(4)}"
-    run(["kubectl", "create", "namespace", namespace])
-    try:
-        yield Names(namespace, "orders")
-    finally:
-        run(["kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found"])
-
-
-def cluster(names: Names, **spec: Any) -> Json:
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": KIND,
-        "metadata": {"name": names.cluster, "namespace": names.namespace},
-        "spec": {"scheduling": {"nodeSelector": {"sybline.io/no-such-node": "true"}}, **spec},
-    }
 
 
 def look(api: KubernetesApi, names: Names) -> float | None:
@@ -159,13 +119,53 @@ def test_a_spec_that_the_operator_refuses_is_said_in_a_condition_and_changes_not
 ) -> None:
     api.apply(cluster(names, image=IMAGE))
     settled(api, names)
-    api.apply(cluster(names, image=IMAGE, config={"member": {"id": 9}}))
+    before = template(api, names)
+    api.apply(cluster(names, image=f"{IMAGE}-2", config={"member": {"id": 9}}))
     look(api, names)
+    found = told(api, names)["SpecValid"]
+    assert found["status"] == "False"
+    assert "spec.config.member" in found["message"]
+    assert template(api, names) == before
+
+
+def test_what_happens_to_a_cluster_is_told_while_its_spec_is_refused(
+    api: KubernetesApi, names: Names
+) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    api.apply(cluster(names, image=IMAGE, config={"member": {"id": 9}}))
+    settled(api, names)
+    workload = ("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    api.delete(*workload)
+    wait_for(
+        "its pods are gone",
+        lambda: not api.list("v1", "Pod", names.namespace, names.selector),
+        deadline_s=60.0,
+    )
+    look(api, names)
+    facts = told(api, names)
+    assert (facts["Degraded"]["status"], facts["Degraded"]["reason"]) == ("True", "PodsMissing")
+    assert facts["SpecValid"]["status"] == "False"
+    assert api.get(*workload) is None, "nothing is done before the spec is right"
+    api.apply(cluster(names, image=IMAGE))
+    look(api, names)
+    assert told(api, names)["SpecValid"]["status"] == "True"
+    assert api.get(*workload) is not None
+
+
+def told(api: KubernetesApi, names: Names) -> dict[str, Json]:
+    """Return the conditions."""
     body = api.get(f"{GROUP}/{VERSION}", KIND, names.namespace, names.cluster)
     assert body is not None
-    found = {c["type"]: c for c in body["status"]["conditions"]}
-    assert found["SpecValid"]["status"] == "False"
-    assert "spec.config.member" in found["SpecValid"]["message"]
+    return {condition["type"]: condition for condition in body["status"]["conditions"]}
+
+
+def template(api: KubernetesApi, names: Names) -> Json:
+    """Return what new pods are made of."""
+    found = api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    assert found is not None
+    made: Json = found["spec"]["template"]
+    return made
 
 
 def test_a_paused_cluster_is_left_alone(api: KubernetesApi, names: Names) -> None:

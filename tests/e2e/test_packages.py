@@ -3,19 +3,15 @@
 Needs KUBECONFIG and Helm. Nothing runs: objects are dry runs, strict ones: a misspelt field is an error.
 """
 
-import secrets
-from collections.abc import Iterator
-from importlib import resources
-from typing import Any
-
 import pytest
 import yaml
 
 from charts import generate
-from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from tests.e2e import prometheus_operator
+from tests.e2e.api_server import cluster
 from tests.e2e.kube import Failed, Json, run
 from tests.operator.forbidden import FORBIDDEN, Forbidden
 from tests.operator.golden_objects import CHARTS, EXAMPLES, GOLDEN, ROOT, render, specs
@@ -26,35 +22,10 @@ DRY = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=str
 MONITORS = "monitoring.coreos.com/v1"
 
 
-@pytest.fixture(scope="module")
-def api() -> KubernetesApi:
-    """A connection, with the resource definitions in place."""
-    crd = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
-    run(["kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-"], text=crd)
-    established = ["--for=condition=Established", f"crd/syblineclusters.{GROUP}", "--timeout=30s"]
-    run(["kubectl", "wait", *established])
+@pytest.fixture(scope="module", autouse=True)
+def monitors() -> None:
+    """The resource definitions of the Prometheus operator."""
     prometheus_operator.define()
-    return connect()
-
-
-@pytest.fixture
-def names() -> Iterator[Names]:
-    """The names of a cluster in a namespace of its own."""
-    namespace = f"sybline-{secrets.token_hex(4)}"
-    run(["kubectl", "create", "namespace", namespace])
-    try:
-        yield Names(namespace, "orders")
-    finally:
-        run(["kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found"])
-
-
-def cluster(names: Names, **spec: Any) -> Json:
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": KIND,
-        "metadata": {"name": names.cluster, "namespace": names.namespace},
-        "spec": spec,
-    }
 
 
 def dry_run(objects: list[Json], namespace: str) -> None:

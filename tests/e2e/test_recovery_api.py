@@ -3,15 +3,11 @@
 Needs KUBECONFIG. No member is asked: what they say is in the planner's tests and the end-to-end scenario.
 """
 
-import secrets
-from collections.abc import Iterator
-from importlib import resources
-
 import pytest
 
 from sybline_operator import recovery
 from sybline_operator.carry_out import carry_out
-from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests.common import Owner, Wanted
 from sybline_operator.manifests.configuration import ORDER_KEY
 from sybline_operator.names import CLUSTER_LABEL, GROUP, KIND, VERSION, Names
@@ -27,7 +23,8 @@ from sybline_operator.steps import (
     OrderRecovery,
     Step,
 )
-from tests.e2e.kube import Json, run, wait_for
+from tests.e2e.api_server import cluster
+from tests.e2e.kube import Json, wait_for
 
 pytestmark = pytest.mark.kubernetes
 NOW = "2026-01-01T00:00:00Z"
@@ -38,11 +35,7 @@ class Place:
 
     def __init__(self, api: KubernetesApi, names: Names) -> None:
         self.api, self.names = api, names
-        body = {
-            "apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "spec": {"paused": True},
-            "metadata": {"name": names.cluster, "namespace": names.namespace},
-        }  # fmt: skip
-        uid = api.apply(body)["metadata"]["uid"]
+        uid = api.apply(cluster(names, paused=True))["metadata"]["uid"]
         self.wanted = Wanted(
             ClusterSpec(), names, Owner(names.cluster, uid), "nowhere/sybline:none"
         )
@@ -84,23 +77,10 @@ class Place:
         return str(self.api.apply(body)["metadata"]["uid"])
 
 
-@pytest.fixture(scope="module")
-def api() -> KubernetesApi:
-    """A connection, with the resource definition in place."""
-    crd = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
-    run(["kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-"], text=crd)
-    return connect()
-
-
 @pytest.fixture
-def place(api: KubernetesApi) -> Iterator[Place]:
-    """A namespace of its own."""
-    namespace = f"sybline-{secrets.token_hex(4)}"
-    run(["kubectl", "create", "namespace", namespace])
-    try:
-        yield Place(api, Names(namespace, "orders"))
-    finally:
-        run(["kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found"])
+def place(api: KubernetesApi, names: Names) -> Place:
+    """A cluster of which two members lost their disks."""
+    return Place(api, names)
 
 
 def record_of(place: Place, victim: Victim) -> RecoveryRecord:

@@ -3,18 +3,17 @@
 Needs KUBECONFIG. Members are not asked, for no pod of these clusters is ever placed on a node.
 """
 
-import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from sybline_operator.kubernetes_api import KubernetesApi, connect
+from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests import workload
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
-from tests.e2e.kube import Json, run, wait_for
+from tests.e2e.api_server import cluster
+from tests.e2e.kube import Json, wait_for
 
 pytestmark = pytest.mark.kubernetes
 NOW = "2026-01-01T00:00:00Z"
@@ -29,15 +28,7 @@ class Site:
         self.names = names
 
     def apply(self, **spec: Any) -> None:
-        nowhere = {"nodeSelector": {"sybline.test/nowhere": "true"}}
-        self.api.apply(
-            {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": KIND,
-                "metadata": {"name": self.names.cluster, "namespace": self.names.namespace},
-                "spec": {"tls": {"mode": "Disabled"}, "scheduling": nowhere, **spec},
-            }
-        )
+        self.api.apply(cluster(self.names, tls={"mode": "Disabled"}, **spec))
 
     def look(self, default_image: str = "sybline:1") -> None:
         context = Context(self.api, default_image, now=lambda: NOW)
@@ -75,17 +66,12 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site(api: KubernetesApi, names: Names) -> Site:
     """A cluster whose children are there."""
-    namespace = f"sybline-{secrets.token_hex(4)}"
-    run(["kubectl", "create", "namespace", namespace])
-    try:
-        found = Site(connect(), Names(namespace, "orders"))
-        found.apply(config={"queues": {"lease_s": 5}})
-        found.settle()
-        yield found
-    finally:
-        run(["kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found"])
+    found = Site(api, names)
+    found.apply(config={"queues": {"lease_s": 5}})
+    found.settle()
+    return found
 
 
 def test_another_default_image_announces_a_restart_and_touches_no_template(site: Site) -> None:

@@ -14,6 +14,7 @@ import pytest
 from sybline_operator.kubernetes_api import KubernetesApi, connect
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
+from tests.e2e.api_server import cluster
 from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
@@ -37,20 +38,9 @@ class Site:
         self.class_name = class_name
 
     def apply(self, size: str, **spec: Any) -> None:
-        self.api.apply(
-            {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": KIND,
-                "metadata": {"name": self.names.cluster, "namespace": self.names.namespace},
-                "spec": {
-                    "image": "nowhere/sybline:none",
-                    "storage": {"size": size, "className": self.class_name},
-                    "tls": {"mode": "Disabled"},
-                    "scheduling": {"nodeSelector": {"sybline.test/nowhere": "true"}},
-                    **spec,
-                },
-            }
-        )
+        asked = {"size": size, "className": self.class_name}
+        image, tls = "nowhere/sybline:none", {"mode": "Disabled"}
+        self.api.apply(cluster(self.names, image=image, storage=asked, tls=tls, **spec))
 
     def look(self) -> None:
         reconcile(Context(self.api, "", now=lambda: NOW), self.names.namespace, self.names.cluster)

@@ -4,7 +4,6 @@ Needs KUBECONFIG. No pod ever runs: drift that a test makes in a Service is what
 """
 
 import json
-import secrets
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,22 +14,12 @@ import pytest
 from sybline_operator import limits, operate
 from sybline_operator.names import CLUSTER_LABEL
 from tests.e2e.host_operator import HostOperator
-from tests.e2e.kube import Kube, run, wait_for
+from tests.e2e.kube import Kube, wait_for
 
 pytestmark = pytest.mark.kubernetes
 LEASE = "operator"
 TAKEN_OVER_S = limits.LEASE_S + 3 * limits.LEASE_RETRY_S + 10.0  # and the start of a look
 SERVICE = "orders-peers"
-
-
-@pytest.fixture
-def kube() -> Iterator[Kube]:
-    kube = Kube(f"sybline-{secrets.token_hex(4)}")
-    run(["kubectl", "create", "namespace", kube.namespace])
-    try:
-        yield kube
-    finally:
-        run(["kubectl", "delete", "namespace", kube.namespace, "--wait=false"])
 
 
 class Pair:

@@ -14,6 +14,7 @@ class Goal:
     template_hash: str
     delete_claims: bool = False  # of members that left by scaling down
     paused: bool = False
+    spec_refused: str = ""  # why the spec cannot be carried out; the cluster is watched as it is
     may_restart: bool = True  # by the spec, an approval or a window
     may_mend: bool = True  # what cannot run may be replaced all the same
     restart_why: str = "its template changed"

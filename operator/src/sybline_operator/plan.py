@@ -30,6 +30,8 @@ def make_plan(goal: Goal, seen: Observed) -> Plan:
     """Return the one thing to do next."""
     if goal.paused:
         return Plan(waiting="paused by spec.paused")
+    if goal.spec_refused:
+        return Plan(waiting=goal.spec_refused, refusal=Refusal.SPEC_REFUSED)
     early = (
         _recover(goal, seen) or next_founding(goal, seen) or heal(goal, seen) or _expand(goal, seen)
     )

@@ -42,9 +42,9 @@ from sybline_operator.plan import make_plan
 from sybline_operator.quiet import delete_ours, refusal_of
 from sybline_operator.reasons import Refusal
 from sybline_operator.recovery import show_completed
-from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec
+from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec, watched_part
 from sybline_operator.restarts import PendingRestart, Wish, look_at_restart
-from sybline_operator.status import Fact, describe, invalid, is_news, merge_conditions
+from sybline_operator.status import Fact, describe, is_news, merge_conditions
 from sybline_operator.steps import FinishRecovery, RecordFounding
 from sybline_operator.telling import Teller
 from sybline_operator.tls.upkeep import Upkeep
@@ -77,23 +77,31 @@ def reconcile(context: Context, namespace: str, name: str) -> float | None:
         return None
     if "deletionTimestamp" in body["metadata"]:
         return limits.RECONCILE_IDLE_S
-    generation = body["metadata"]["generation"]
-    try:
-        spec = parse_spec(body.get("spec", {}))
-    except SpecError as error:
-        status, facts = invalid(error.problems, generation)
-        _write_status(context, body, status, facts)
-        return limits.RECONCILE_IDLE_S
+    spec, refused = _read_spec(body.get("spec", {}))
     wanted = Wanted(
         spec, Names(namespace, name), Owner(name, body["metadata"]["uid"]), context.default_image,
         context.operator_namespace,
     )  # fmt: skip
-    return _Look(context, body, wanted).run()
+    return _Look(context, body, wanted, refused).run()
+
+
+def _read_spec(raw: Json) -> tuple[ClusterSpec, str]:
+    """Return the spec, or as much of it as can be used, and why it cannot be carried out; "": it can."""
+    try:
+        return parse_spec(raw), ""
+    except SpecError as error:
+        refused = "; ".join(error.problems)
+    try:
+        return watched_part(raw), refused
+    except SpecError:
+        return ClusterSpec(), refused
 
 
 class _Look:
-    def __init__(self, context: Context, body: Json, wanted: Wanted) -> None:
+    def __init__(self, context: Context, body: Json, wanted: Wanted, refused: str) -> None:
         self._context = context
+        self._refused = refused
+        self._may_act = not wanted.spec.paused and not refused
         self._api = context.api
         self._body = body
         self._wanted = wanted
@@ -107,7 +115,7 @@ class _Look:
 
     def run(self) -> float:
         wanted, spec = self._wanted, self._wanted.spec
-        if not spec.paused:
+        if self._may_act:
             self._apply_secrets()
         certificates = self._certificates()
         certificates.prepare()
@@ -125,7 +133,7 @@ class _Look:
         try:
             pending = self._pending_restart(seen)
             goal = self._goal(spec, pending)
-            children = [] if spec.paused else self._apply_quiet(seen)
+            children = self._apply_quiet(seen) if self._may_act else []
             plan = make_plan(goal, seen)
             error = self._take(plan, admin, seen)
         finally:
@@ -147,10 +155,12 @@ class _Look:
     def _certificates(self) -> Upkeep:
         return Upkeep(
             self._api, self._wanted, self._tell, now=datetime.fromisoformat(self._context.now()),
-            before=self._body.get("status", {}).get("tls", {}),
+            before=self._body.get("status", {}).get("tls", {}), may_write=self._may_act,
         )  # fmt: skip
 
     def _pending_restart(self, seen: Observed) -> PendingRestart | None:
+        if self._refused:
+            return None
         annotations = self._body["metadata"].get("annotations", {})
         return look_at_restart(
             self._wish, seen, self._wanted.spec.restarts,
@@ -168,6 +178,7 @@ class _Look:
             restart_why="" if pending is None else "; ".join(pending.changes),
             delete_claims=spec.storage.retention.on_scale_down == "Delete",
             paused=spec.paused,
+            spec_refused=self._refused,
             storage_size=spec.storage.size,
             recovery=self._body["metadata"].get("annotations", {}).get(RECOVER_ANNOTATION, ""),
         )

@@ -70,15 +70,6 @@ def describe(
     return status, _facts(seen, plan, goal, ready, news, has_failed=bool(last_error))
 
 
-def invalid(problems: tuple[str, ...], generation: int) -> tuple[Json, list[Fact]]:
-    """Return what is said of a spec that cannot be carried out; the cluster goes on as it was."""
-    text = _short("; ".join(problems))
-    return (
-        {"observedGeneration": generation, "phase": f"The spec is refused: {text}"},
-        [Fact("SpecValid", False, Refusal.SPEC_REFUSED, text)],
-    )
-
-
 def merge_conditions(
     facts: list[Fact], before: list[Json], *, generation: int, now: str
 ) -> list[Json]:
@@ -114,13 +105,15 @@ def _as_stored(value: Any) -> Any:
 def _phase(seen: Observed, plan: Plan, goal: Goal, last_error: str) -> str:
     if goal.paused:
         return "Paused"
+    if goal.spec_refused:
+        return _short(f"The spec is refused: {goal.spec_refused}")
     if last_error:
         return _short(f"Tries again: {last_error}")
     if plan.step is not None:
         return f"Under way: {type(plan.step).__name__}"
     if plan.waiting:
         return _short(f"Waits: {plan.waiting}")
-    serving = f"{len(seen.membership.voters) if seen.membership else 0} members serve"
+    serving = f"{sum(pod.ready for pod in seen.pods)} of {goal.replicas} members serve"
     return f"{serving}; a restart waits" if plan.refusal is Refusal.RESTART_WAITS else serving
 
 
@@ -130,7 +123,7 @@ def _facts(
     membership = seen.membership
     has_quorum = membership is not None
     return [
-        Fact("SpecValid", True, "Accepted"),
+        _spec(goal),
         Fact("Paused", goal.paused, "Paused" if goal.paused else "Running"),
         _quorum(seen),
         _recovery(seen, goal),
@@ -141,6 +134,12 @@ def _facts(
         Fact("Progressing", not plan.is_done, _progress(plan, has_failed=has_failed), news),
         _degraded(seen, goal),
     ]  # fmt: skip
+
+
+def _spec(goal: Goal) -> Fact:
+    if goal.spec_refused:
+        return Fact("SpecValid", False, Refusal.SPEC_REFUSED, goal.spec_refused)
+    return Fact("SpecValid", True, "Accepted")
 
 
 def _quorum(seen: Observed) -> Fact:

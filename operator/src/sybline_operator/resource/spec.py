@@ -212,6 +212,16 @@ def parse_spec(raw: Mapping[str, Any]) -> ClusterSpec:
     return spec
 
 
+def watched_part(raw: Mapping[str, Any]) -> ClusterSpec:
+    """Return of a spec that is refused what it takes to watch the cluster, of which nothing is changed.
+
+    Raises:
+        SpecError: that is refused, too.
+    """
+    needed = ("replicas", "allowEvenReplicas", "storage", "tls", "paused")
+    return parse_spec({key: raw[key] for key in needed if key in raw})
+
+
 def _check_config(spec: ClusterSpec) -> list[str]:
     """Return what the members would refuse, by their own rules."""
     own = {key: value for key, value in spec.config.items() if key not in OWNED_KEYS}

@@ -65,15 +65,16 @@ class Upkeep:
     """See the module. `prepare` comes before the members are asked anything, `finish` when they were seen."""
 
     def __init__(
-        self, api: KubernetesApi, wanted: Wanted, tell: Teller, *, now: datetime, before: Json
-    ) -> None:
+        self, api: KubernetesApi, wanted: Wanted, tell: Teller, *, now: datetime, before: Json,
+        may_write: bool,
+    ) -> None:  # fmt: skip
         """`before`: the stored status.tls."""
         self._api = api
         self._wanted = wanted
         self._tell = tell
         self._now = now
         self._before = before
-        self._may_write = not wanted.spec.paused
+        self._may_write = may_write
         self._found: Json | None = None  # the Secret that pods mount
         self._composed: Composed | None = None
         self._given: Given | _Refused = _Refused(Refusal.CERTIFICATE_MISSING, "not looked at yet")

@@ -6,12 +6,10 @@ of the test. cert-manager's resource definition is its own, out of its Go module
 
 import base64
 import json
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +17,13 @@ import pytest
 import yaml
 
 from sybline_operator import limits
-from sybline_operator.json_object import Json
-from sybline_operator.kubernetes_api import ApiError, KubernetesApi, connect
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from sybline_operator.tls.material import Material, read_material
 from sybline_operator.tls.sources import put
-from tests.e2e.kube import run
+from tests.e2e.api_server import cluster, define
+from tests.e2e.kube import Json, run
 from tests.support.certificates import Authority, Pair
 
 pytestmark = pytest.mark.kubernetes
@@ -43,14 +41,7 @@ class World:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))  # noqa: TID251 - OpenSSL looks at it, too
 
     def apply(self, **tls: Any) -> None:
-        self.api.apply(
-            {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": KIND,
-                "metadata": {"name": self.names.cluster, "namespace": self.names.namespace},
-                "spec": {"scheduling": {"nodeSelector": {"sybline.io/none": "fits"}}, "tls": tls},
-            }
-        )
+        self.api.apply(cluster(self.names, tls=tls))
 
     def look(self) -> Json:
         """Look once and return the status."""
@@ -113,28 +104,10 @@ class World:
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.fixture(scope="module")
-def api() -> KubernetesApi:
-    """A connection, with the resource definition in place."""
-    crd = resources.files("sybline_operator.resource").joinpath("crd.yaml").read_text()
-    _define(crd, f"syblineclusters.{GROUP}")
-    return connect()
-
-
-def _define(definition: str, name: str) -> None:
-    run(["kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-"], text=definition)
-    run(["kubectl", "wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s"])
-
-
 @pytest.fixture
-def world(api: KubernetesApi) -> Iterator[World]:
+def world(api: KubernetesApi, names: Names) -> World:
     """A cluster's world in a namespace of its own."""
-    namespace = f"sybline-{secrets.token_hex(4)}"
-    run(["kubectl", "create", "namespace", namespace])
-    try:
-        yield World(api, Names(namespace, "orders"))
-    finally:
-        run(["kubectl", "delete", "namespace", namespace, "--wait=false"])
+    return World(api, names)
 
 
 @pytest.fixture
@@ -145,7 +118,7 @@ def cert_manager() -> Iterator[None]:
     definition = yaml.safe_load(found.read_text())
     name = definition["metadata"]["name"]
     definition["metadata"] = {"name": name}  # the labels are a chart's template
-    _define(json.dumps(definition), name)
+    define(json.dumps(definition), name)
     try:
         yield
     finally:
