@@ -137,12 +137,15 @@ class Changing(Leading):
             self._follow(self.term, None)
 
     def _note_cluster(self) -> None:
-        """Remember durably which cluster this is as soon as that is committed."""
+        """Remember durably which cluster this is as soon as a committed configuration has this member in it.
+
+        Not sooner: who joins a cluster that went on after a forced recovery reads in its log of the one before.
+        """
         if self._journal.cluster_uid or not self.configuration.cluster_uid:
             return
-        uid = self._configurations.at(self.commit_index).cluster_uid
-        if uid:
-            self._journal.set_cluster_uid(uid)
+        committed = self._configurations.at(self.commit_index)
+        if committed.cluster_uid and committed.get(self.member) is not None:
+            self._journal.set_cluster_uid(committed.cluster_uid)
 
     def _form_cluster(self) -> None:
         """Number the cluster once every voter has something on disk: from then on an empty disk is a lost one."""
