@@ -13,7 +13,7 @@ from sybline_operator.metrics import Metrics
 from sybline_operator.names import GROUP, KIND, VERSION, Names
 from sybline_operator.reconcile import Context, reconcile
 from sybline_operator.telling import Teller
-from tests.e2e.api_server import cluster
+from tests.e2e.api_server import NOWHERE, cluster
 from tests.e2e.kube import Json, run, wait_for
 
 pytestmark = pytest.mark.kubernetes
@@ -148,7 +148,7 @@ def test_what_happens_to_a_cluster_is_told_while_its_spec_is_refused(
     assert facts["SpecValid"]["status"] == "False"
     assert api.get(*workload) is None, "nothing is done before the spec is right"
     api.apply(cluster(names, image=IMAGE))
-    look(api, names)
+    settled(api, names)
     assert told(api, names)["SpecValid"]["status"] == "True"
     assert api.get(*workload) is not None
 
@@ -166,6 +166,34 @@ def template(api: KubernetesApi, names: Names) -> Json:
     assert found is not None
     made: Json = found["spec"]["template"]
     return made
+
+
+def test_a_statefulset_of_somebody_else_is_left_alone_and_named(
+    api: KubernetesApi, names: Names
+) -> None:
+    pod = {"containers": [{"name": "shop", "image": IMAGE}], **NOWHERE}
+    labels = {"app": "shop"}
+    theirs = api.apply(
+        {
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": names.stateful_set, "namespace": names.namespace},
+            "spec": {
+                "serviceName": "shop", "replicas": 0, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        }
+    )  # fmt: skip
+    api.apply(cluster(names, image=IMAGE))
+    for _ in range(3):
+        look(api, names)
+    found = told(api, names)["Progressing"]
+    assert found["reason"] == "ForeignObject"
+    assert found["message"].startswith(f"the StatefulSet {names.stateful_set} is there already")
+    now = api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    assert now is not None
+    assert now["metadata"]["generation"] == theirs["metadata"]["generation"]
+    api.delete("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    settled(api, names)
 
 
 def test_a_paused_cluster_is_left_alone(api: KubernetesApi, names: Names) -> None:

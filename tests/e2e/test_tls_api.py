@@ -23,12 +23,13 @@ from sybline_operator.reconcile import Context, reconcile
 from sybline_operator.tls.material import Material, read_material
 from sybline_operator.tls.sources import put
 from tests.e2e.api_server import cluster, define
-from tests.e2e.kube import Json, run
+from tests.e2e.kube import Json, run, wait_for
 from tests.support.certificates import Authority, Pair
 
 pytestmark = pytest.mark.kubernetes
 CERT_MANAGER: Final = "github.com/cert-manager/cert-manager@v1.18.2"
 LOOKS_MAX: Final = 12
+REPLICAS: Final = 3  # the default
 MODULE_S: Final = 300.0
 
 
@@ -60,6 +61,11 @@ class World:
                 return status
             self.now += timedelta(seconds=limits.TLS_CLIENTS_FOLLOW_S / 2)
         raise AssertionError(status["tls"])
+
+    def knows_pods(self) -> bool:
+        """Look, and return whether it is known of each pod that it fits no node: from then on they are quiet."""
+        rows = self.look().get("members", [])
+        return len(rows) == REPLICAS and all(row["trouble"] for row in rows)
 
     def ready(self, status: Json) -> Json:
         """Return the condition TLSReady."""
@@ -126,6 +132,20 @@ def cert_manager() -> Iterator[None]:
 
 
 # --- our own CA ---
+def test_a_secret_of_somebody_else_is_neither_served_nor_overwritten(world: World) -> None:
+    authority = Authority()
+    world.store(world.names.tls_secret, authority, authority.issue())
+    theirs = world.secret(world.names.tls_secret)
+    world.apply()
+    for _ in range(3):
+        found = world.ready(world.look())
+    assert (found["status"], found["reason"]) == ("False", "CertificateRefused")
+    assert f"the Secret {world.names.tls_secret} is there already" in found["message"]
+    assert world.secret(world.names.tls_secret) == theirs
+    world.api.delete("v1", "Secret", world.names.namespace, world.names.tls_secret)
+    world.settle()
+
+
 def test_by_default_the_operator_makes_a_ca_a_certificate_and_what_clients_need(
     world: World,
 ) -> None:
@@ -290,6 +310,7 @@ def test_cert_manager_is_given_an_order_and_what_it_issues_is_served(world: Worl
     authority = Authority()
     first = sign(world, authority)
     assert world.settle()["tls"]["serial"] == first.serial
+    wait_for("the scheduler has told of every pod", world.knows_pods, deadline_s=60.0)
     renewed = sign(world, authority)
     world.look()
     assert world.in_force().leaf.serial == renewed.serial

@@ -207,6 +207,7 @@ class Observed:
     recovery: RecoverySeen = RecoverySeen()
     settings_file: str = ""  # the members' configuration file, as it is in the API server
     has_seed: bool = False  # the permission to found the cluster is there
+    in_the_way: str = ""  # what somebody else made under the name of ours, such as a StatefulSet
     founded_uid: int = 0  # as recorded in status when the cluster was founded; 0: not yet
 
     def own_status(self, member: int, name: str) -> MemberStatusSeen | None:

@@ -13,11 +13,13 @@ from sybline_operator.broker_admin import BrokerAdmin, Credentials
 from sybline_operator.claims import look_at_claims
 from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import KubernetesApi
+from sybline_operator.manifests.common import is_ours
 from sybline_operator.manifests.configuration import CONFIG_KEY
 from sybline_operator.manifests.made_of import MADE_OF_ANNOTATION
 from sybline_operator.manifests.workload import template_hash
 from sybline_operator.names import (
     CLIENT_PORT,
+    KIND,
     TEMPLATE_ANNOTATION,
     Names,
 )
@@ -60,6 +62,9 @@ def observe(
     """
     namespace = names.namespace
     workload = api.get("apps/v1", "StatefulSet", namespace, names.stateful_set)
+    in_the_way = ""
+    if workload is not None and not _is_ours(workload, names):
+        workload, in_the_way = None, f"StatefulSet {names.stateful_set}"
     pods = _pods(names, api.list("v1", "Pod", namespace, names.selector), now)
     seed = api.get("v1", "ConfigMap", namespace, names.seed_config_map)
     credentials = _credentials(api.get("v1", "Secret", namespace, names.admin_secret))
@@ -84,9 +89,15 @@ def observe(
         recovery=look_at_recovery(api, names, status, now),
         settings_file=_settings_file(api, names),
         has_seed=seed is not None,
+        in_the_way=in_the_way,
         founded_uid=founded_uid,
     )
     return seen, admin
+
+
+def _is_ours(found: Json, names: Names) -> bool:
+    owner = {"kind": KIND, "name": names.cluster}
+    return is_ours(found, {"metadata": {"labels": names.labels, "ownerReferences": [owner]}})
 
 
 def _workload(found: Json | None) -> WorkloadSeen | None:

@@ -32,6 +32,9 @@ def make_plan(goal: Goal, seen: Observed) -> Plan:
         return Plan(waiting="paused by spec.paused")
     if goal.spec_refused:
         return Plan(waiting=goal.spec_refused, refusal=Refusal.SPEC_REFUSED)
+    if seen.in_the_way:
+        text = f"the {seen.in_the_way} is there already and belongs to somebody else"
+        return Plan(waiting=text, refusal=Refusal.FOREIGN_OBJECT)
     early = (
         _recover(goal, seen) or next_founding(goal, seen) or heal(goal, seen) or _expand(goal, seen)
     )

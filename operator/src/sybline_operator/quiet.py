@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
-from sybline_operator.manifests.common import Wanted, digest, metadata
+from sybline_operator.manifests.common import Wanted, digest, is_ours, metadata
 
 HASH_ANNOTATION: Final = (
     "sybline.io/intent"  # hash of what was applied: what we no longer want shows, too
@@ -41,7 +41,7 @@ def apply_if_changed(api: KubernetesApi, body: Json) -> None:
     intent, about = digest(body), body["metadata"]
     found = api.get(body["apiVersion"], body["kind"], about["namespace"], about["name"])
     if found is not None:
-        if not _is_ours(found, body):
+        if not is_ours(found, body):
             what = f"apply {body['kind']} {about['name']}"
             raise ApiError(what, _NOT_VALID, "it is there already and belongs to somebody else")
         if _same(body, found, intent):
@@ -58,17 +58,8 @@ def delete_ours(api: KubernetesApi, wanted: Wanted, api_version: str, kind: str,
     """
     key = (api_version, kind, wanted.names.namespace, name)
     found = api.get(*key)
-    if found is not None and _is_ours(found, {"metadata": metadata(wanted, name)}):
+    if found is not None and is_ours(found, {"metadata": metadata(wanted, name)}):
         api.delete(*key, uid=found["metadata"]["uid"])
-
-
-def _is_ours(found: Json, body: Json) -> bool:
-    """Return whether an object bears our labels, or is owned as ours is: either may have been taken away by mistake."""
-    there, wanted = found["metadata"], body["metadata"]
-    owners = {owner["uid"] for owner in there.get("ownerReferences", ())}
-    return wanted["labels"].items() <= there.get("labels", {}).items() or any(
-        owner["uid"] in owners for owner in wanted.get("ownerReferences", ())
-    )
 
 
 def _same(body: Json, found: Json, intent: str) -> bool:

@@ -34,6 +34,7 @@ class Refusal(StrEnum):
     FOREIGN_CLUSTER = (
         "ForeignCluster"  # a leader answers, of another cluster than the one that was founded
     )
+    FOREIGN_OBJECT = "ForeignObject"  # somebody else's has the name of one of ours
     FOREIGN_DISK = "ForeignDisk"  # a claim that was left here by another cluster
     NODE_LOST = "NodeLost"  # it may come back: only somebody who knows can say that it will not
     DISK_UNREACHABLE = "DiskUnreachable"  # no node that may run a pod has its disk

@@ -55,6 +55,15 @@ def metadata(wanted: Wanted, name: str, *, annotations: dict[str, str] | None = 
     }
 
 
+def is_ours(found: Json, wanted: Json) -> bool:
+    """Return whether an object bears our labels, or is owned as ours is: either may have been taken away by mistake."""
+    there, asked = found["metadata"], wanted["metadata"]
+    owners = {(owner["kind"], owner["name"]) for owner in there.get("ownerReferences", ())}
+    return asked["labels"].items() <= there.get("labels", {}).items() or any(
+        (owner["kind"], owner["name"]) in owners for owner in asked.get("ownerReferences", ())
+    )
+
+
 def digest(value: Any) -> str:
     """Return a short hash of a JSON value, equal for equal values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

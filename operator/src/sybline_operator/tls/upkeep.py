@@ -16,7 +16,7 @@ from sybline_operator.crash_points import reach
 from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import certificates
-from sybline_operator.manifests.common import Wanted
+from sybline_operator.manifests.common import Wanted, is_ours, metadata
 from sybline_operator.observation import Observed
 from sybline_operator.quiet import apply_if_changed
 from sybline_operator.reasons import Refusal
@@ -85,6 +85,10 @@ class Upkeep:
             return
         names = self._wanted.names
         self._found = self._api.get("v1", "Secret", names.namespace, names.tls_secret)
+        if self._found is not None and not self._is_ours(self._found):
+            text = f"the Secret {names.tls_secret} is there already and belongs to somebody else"
+            self._given = _Refused(Refusal.CERTIFICATE_REFUSED, text)
+            return
         self._composed = _read_composed(self._found)
         in_force = self._composed.material if self._composed is not None else None
         source = Source(self._api, self._wanted, self._tell, now=self._now)
@@ -95,6 +99,9 @@ class Upkeep:
             self._given = _Refused(error.reason, str(error))
         except ApiError as error:
             self._given = _Refused(Refusal.CERTIFICATE_REFUSED, str(error))
+
+    def _is_ours(self, found: Json) -> bool:
+        return is_ours(found, {"metadata": metadata(self._wanted, self._wanted.names.tls_secret)})
 
     @property
     def may_dial(self) -> bool:
