@@ -131,6 +131,16 @@ def test_a_released_lease_is_taken_at_once(stub: ApiStub, clock: Clock) -> None:
     assert two.try_once()
 
 
+def test_a_renewal_that_was_under_way_does_not_take_back_what_was_given_away(
+    stub: ApiStub, clock: Clock
+) -> None:
+    one, two = candidate(stub, "one"), candidate(stub, "two")
+    assert one.try_once()
+    one.release()
+    assert not one.try_once(), "its thread could not be called back"
+    assert two.try_once()
+
+
 def test_a_process_that_starts_again_in_the_same_pod_goes_on_at_once(
     stub: ApiStub, clock: Clock
 ) -> None:

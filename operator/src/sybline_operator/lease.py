@@ -6,6 +6,7 @@ The library's own election compares wall clocks, and cannot stop what is under w
 """
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,12 +40,17 @@ class Candidate:
 
 
 class Lease:
-    """One Lease in the eyes of one process. `try_once` blocks: call it from a thread."""
+    """One Lease in the eyes of one process. `try_once` and `release` block and take turns: call them from threads.
+
+    A renewal that is under way when its task is cancelled still ends, and must not take back what was given away.
+    """
 
     def __init__(self, api: KubernetesApi, candidate: Candidate) -> None:
         self._api = api
         self._candidate = candidate
         self._held_until_s = 0.0
+        self._turn = threading.Lock()
+        self._is_released = False
         self._seen = ""  # the version that was last seen
         self._seen_s = 0.0  # when it was first seen
         self.holder = ""
@@ -60,6 +66,10 @@ class Lease:
 
     def try_once(self) -> bool:
         """Take or renew the Lease and return whether it is held; no answer changes nothing."""
+        with self._turn:
+            return not self._is_released and self._try()
+
+    def _try(self) -> bool:
         sent_s = _now_s()
         try:
             taken = self._take(sent_s)
@@ -74,7 +84,12 @@ class Lease:
         return self.is_held
 
     def release(self) -> None:
-        """Give the Lease away, so that nobody has to wait; only once nothing is under way."""
+        """Give the Lease away for good, so that nobody has to wait; only once nothing is under way."""
+        with self._turn:
+            self._is_released = True
+            self._give_away()
+
+    def _give_away(self) -> None:
         was_held, self._held_until_s = self.is_held, 0.0
         try:
             found = self._get() if was_held else None
