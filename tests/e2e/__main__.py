@@ -6,6 +6,7 @@ and what the checker says. Exit status 0 only if nothing was lost, resurrected o
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -16,7 +17,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from tests.e2e.audit import WriteCounter, account
+from tests.e2e.audit import AuditTrail, account
 from tests.e2e.installation import (
     RELEASE,
     create_namespace,
@@ -29,7 +30,7 @@ from tests.e2e.kube import Failed, Kube, ending
 from tests.e2e.life import Life, Scenario
 from tests.e2e.measure import Meter, operator_usage, rest
 from tests.e2e.report import Table, describe
-from tests.e2e.rights import problems
+from tests.e2e.rights import TOO_MUCH, problems
 from tests.support.checker import Report, check
 from tests.support.load import Load, LoadSettings
 
@@ -66,14 +67,14 @@ def choose(scenarios: list[Scenario], only: list[str], *, long: bool) -> list[Sc
 
 
 async def live(
-    life: Life, scenarios: list[Scenario], table: Table, *, seed: int, writes: WriteCounter | None
+    life: Life, scenarios: list[Scenario], table: Table, *, seed: int, trail: AuditTrail | None
 ) -> Report:
     """Play the scenarios under one load and judge the whole history."""
     settings = LoadSettings(lease_s=LEASE_S, publishers=4, consumers=3, log_in_s=OUTAGE_S)
     load = Load(life.addresses(), settings, seed=seed, trust=life.trust())
     try:
         await load.start()
-        meter = Meter(life, load, writes)
+        meter = Meter(life, load, trail)
         for scenario in scenarios:
             await _play(meter, scenario, table)
         await _rest(life, meter, table)
@@ -110,35 +111,35 @@ async def _rest(life: Life, meter: Meter, table: Table) -> None:
 
 
 def _run(life: Life, scenarios: list[Scenario], table: Table, chosen: argparse.Namespace) -> None:
-    log: Path | None = chosen.audit_log
-    since_bytes = log.stat().st_size if log else 0
     delete_leftovers()
     create_namespace(life.kube)
-    install_operator(life.kube, chosen.operator_image, life.image)
-    available_s = life.install()
-    table.fact("from apply to Available", f"{available_s:.1f} s")
-    print(f"available after {available_s:.1f} s", flush=True)
-    writes = None
-    if log:
-        writes = WriteCounter(log, account(life.kube.namespace, RELEASE))
-    table.verdict = asyncio.run(live(life, scenarios, table, seed=chosen.seed, writes=writes))
-    assert table.verdict.is_clean, table.verdict
-    if log:
-        _compare_rights(life.kube, log, since_bytes, table)
+    with contextlib.ExitStack() as stack:
+        trail = None
+        if chosen.audit_log:
+            user = account(life.kube.namespace, RELEASE)
+            trail = stack.enter_context(contextlib.closing(AuditTrail(chosen.audit_log, user)))
+        install_operator(life.kube, chosen.operator_image, life.image)
+        available_s = life.install()
+        table.fact("from apply to Available", f"{available_s:.1f} s")
+        print(f"available after {available_s:.1f} s", flush=True)
+        table.verdict = asyncio.run(live(life, scenarios, table, seed=chosen.seed, trail=trail))
+        assert table.verdict.is_clean, table.verdict
+        if trail:
+            _compare_rights(life.kube, trail, table)
     life.uninstall()
     table.is_complete = True
 
 
-def _compare_rights(kube: Kube, log: Path, since_bytes: int, table: Table) -> None:
+def _compare_rights(kube: Kube, trail: AuditTrail, table: Table) -> None:
     """Note what the operator may do and did not; whether that is too much, only a run of everything can tell.
 
     Raises:
-        AssertionError: something was forbidden.
+        AssertionError: something was forbidden, or the log tells nothing.
     """
-    found = problems(kube.namespace, RELEASE, log, since_bytes=since_bytes)
+    found = problems(kube.namespace, RELEASE, trail.read())
     table.fact("rights of the operator", "; ".join(found) or "granted as used")
-    refused = [problem for problem in found if problem.startswith("forbidden")]
-    assert not refused, refused
+    wrong = [problem for problem in found if not problem.startswith(TOO_MUCH)]
+    assert not wrong, wrong
 
 
 def parse(words: list[str]) -> argparse.Namespace:

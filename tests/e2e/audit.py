@@ -1,7 +1,7 @@
 """What the API server's audit log says of one account: which requests it made, and how many of them were writes."""
 
 import json
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,18 +33,6 @@ def account(namespace: str, name: str) -> str:
     return f"system:serviceaccount:{namespace}:{name}"
 
 
-def read_requests(log: Path, user: str, *, since_bytes: int = 0) -> Iterator[Request]:
-    """Yield the requests of a user that the log has from an offset on."""
-    with log.open("rb") as lines:
-        lines.seek(since_bytes)
-        for line in lines:
-            if user.encode() not in line or not line.endswith(b"\n"):
-                continue
-            event = json.loads(line)
-            if event["user"]["username"] == user and event["stage"] == COMPLETE:
-                yield _request(event)
-
-
 def _request(event: dict) -> Request:
     target = event.get("objectRef", {})
     return Request(
@@ -58,15 +46,42 @@ def _request(event: dict) -> Request:
     )
 
 
-class WriteCounter:
-    """Counts the writes of an account since the last time it was asked."""
+class AuditTrail:
+    """The requests of an account from now on; follows the log when it is turned over, if it is read in between."""
 
     def __init__(self, log: Path, user: str) -> None:
         self._log, self._user = log, user
-        self._offset_bytes = log.stat().st_size
+        self._file = log.open("rb")
+        self._file.seek(0, os.SEEK_END)
+        self._begun = b""  # a line that is not whole yet
+        self._counted = 0
+        self.requests: list[Request] = []
 
-    def take(self) -> int:
+    def close(self) -> None:
+        """Let the log go."""
+        self._file.close()
+
+    def read(self) -> list[Request]:
+        """Return all requests so far."""
+        while True:
+            is_current = os.fstat(self._file.fileno()).st_ino == self._log.stat().st_ino
+            self._read_on()  # after the look: what was written before the log was turned over is there
+            if is_current:
+                return self.requests
+            self._file.close()
+            self._file, self._begun = self._log.open("rb"), b""
+
+    def take_writes(self) -> int:
         """Return how many writes came since the last call, or since it was made."""
-        since = self._offset_bytes
-        self._offset_bytes = self._log.stat().st_size
-        return sum(r.is_write for r in read_requests(self._log, self._user, since_bytes=since))
+        found = self.read()[self._counted :]
+        self._counted += len(found)
+        return sum(request.is_write for request in found)
+
+    def _read_on(self) -> None:
+        *lines, self._begun = (self._begun + self._file.read()).split(b"\n")
+        for line in lines:
+            if self._user.encode() not in line:
+                continue
+            event = json.loads(line)
+            if event["user"]["username"] == self._user and event["stage"] == COMPLETE:
+                self.requests.append(_request(event))

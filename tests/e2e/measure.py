@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.e2e.audit import WriteCounter
+from tests.e2e.audit import AuditTrail
 from tests.e2e.kube import Failed, Kube, ending
 from tests.e2e.life import Life, Scenario
 from tests.support.load import Load
@@ -44,8 +44,8 @@ class Usage:
 class Meter:
     """Plays scenarios under a load, and measures each."""
 
-    def __init__(self, life: Life, load: Load, writes: WriteCounter | None) -> None:
-        self._life, self._load, self._writes = life, load, writes
+    def __init__(self, life: Life, load: Load, trail: AuditTrail | None) -> None:
+        self._life, self._load, self._trail = life, load, trail
 
     async def around(self, scenario: Scenario) -> Row:
         """Play a scenario while the load goes on.
@@ -55,8 +55,8 @@ class Meter:
         """
         await self._follow_trust()
         before = await asyncio.to_thread(highest_term, self._life)
-        if self._writes:
-            self._writes.take()
+        if self._trail:
+            self._trail.take_writes()
         confirmed, failed = self._load.confirmed, self._load.failed_attempts
         began_s = time.monotonic()
         await asyncio.to_thread(scenario.run, self._life)
@@ -69,7 +69,7 @@ class Meter:
             confirmed=self._load.confirmed - confirmed,
             failed=self._load.failed_attempts - failed,
             elections=None if None in (before, after) else after - before,
-            writes=self._writes.take() if self._writes else None,
+            writes=self._trail.take_writes() if self._trail else None,
         )
 
     async def _follow_trust(self) -> None:

@@ -7,12 +7,12 @@ not there yet needs the right to create it, although the log calls it a patch.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.e2e.audit import Request, account, read_requests
+from tests.e2e.audit import Request
 from tests.e2e.kube import Json, run
 
 FORBIDDEN, CREATED = 403, 201
+TOO_MUCH = "granted and never used"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -27,13 +27,11 @@ class Right:
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
 
 
-def problems(namespace: str, name: str, log: Path, *, since_bytes: int = 0) -> list[str]:
+def problems(namespace: str, name: str, requests: Iterable[Request]) -> list[str]:
     """Return what is wrong with the rights of a service account; nothing: they are what it needs.
 
-    `since_bytes`: where the run began in the log. Call it before the account's namespaces go: there, requests are
-    forbidden that are not otherwise.
+    Call it before the account's namespaces go: there, requests are forbidden that are not otherwise.
     """
-    requests = list(read_requests(log, account(namespace, name), since_bytes=since_bytes))
     return judge(granted(namespace, name), requests)
 
 
@@ -47,7 +45,7 @@ def judge(rights: Iterable[Right], requests: Iterable[Request]) -> list[str]:
     if not used:
         return ["the log has no request of the account"]
     return [
-        *(f"granted and never used: {right}" for right in sorted(set(rights) - used)),
+        *(f"{TOO_MUCH}: {right}" for right in sorted(set(rights) - used)),
         *(f"forbidden: {right}" for right in sorted(forbidden)),
     ]
 

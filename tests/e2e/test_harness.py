@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e import cluster
 from tests.e2e.__main__ import all_scenarios, choose
-from tests.e2e.audit import WriteCounter, account
+from tests.e2e.audit import AuditTrail, account
 from tests.e2e.images import ROOT, content_tag
 from tests.e2e.kube import Failed
 from tests.e2e.life import Life, Scenario, is_at_rest
@@ -163,15 +163,25 @@ def test_writes_are_counted_from_the_audit_log_without_reads_others_and_the_leas
             lines.write(json.dumps(event) + "\n")
 
     add("patch", "services")
-    writes = WriteCounter(log, operator)
+    trail = AuditTrail(log, operator)
     add("patch", "pods")
     add("create", "events")
     add("get", "pods")
     add("update", "leases")
     add("patch", "pods", user=account("there", "sybline-operator"))
     add("patch", "pods", stage="ResponseStarted")
-    assert writes.take() == 2
-    assert writes.take() == 0
+    assert trail.take_writes() == 2
+    assert trail.take_writes() == 0
+
+    add("patch", "pods")
+    log.rename(tmp_path / "audit-1.log")
+    add("delete", "pods")
+    assert trail.take_writes() == 2, "the log was turned over between"
+    with log.open("a") as lines:
+        lines.write('{"verb": "pat')
+    assert trail.take_writes() == 0, "a line that is not whole yet"
+    assert [request.verb for request in trail.requests][-2:] == ["patch", "delete"]
+    trail.close()
 
 
 def test_a_metric_is_read_with_and_without_labels() -> None:
