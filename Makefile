@@ -105,6 +105,9 @@ e2e-here:  # with KUBECONFIG and SYBLINE_E2E_… set
 e2e-crash-here:
 	$(BIN)/python -m tests.e2e.crash_matrix --image $(or $(SYBLINE_E2E_IMAGE),sybline:$(TAG)) $(if $(ONLY),--only '$(ONLY)')
 
+manifest: sync  ## write what is generated from the resource definition and the charts (needs helm)
+	$(BIN)/python -m charts.generate
+
 TAG ?= 0.1.0
 
 image:  ## build the broker's image (needs a Docker engine), TAG=0.1.0

@@ -115,6 +115,7 @@ def rotate(life: Life) -> None:
 
 WORKFLOWS: Final = (
     Workflow("found", 0, 1, found, around("PermitFounding", "SetReplicas", "RecordFounding")),
+    Workflow("found with TLS", 0, 1, found, around("CertificateIssued"), needs_tls=True),
     Workflow("grow 1 to 3", 1, 3, scale(3), around("SetReplicas", "AddMember", "PromoteMember")),
     Workflow("shrink 3 to 1", 3, 1, scale(1), around("RemoveMember", "SetReplicas", "DeleteClaim")),
     Workflow("roll", 3, 3, roll, around("WriteTemplate", "RestartPod", "HandOver")),
@@ -127,7 +128,7 @@ WORKFLOWS: Final = (
     ),
     Workflow(
         "rotate the CA", 3, 3, rotate,
-        around("CACreated", "CertificateIssued", "CATrusted", "CertificateReplaced", "CADropped"),
+        around("CACreated", "CATrusted", "CertificateReplaced", "CADropped"),
         on_one_passage=True, needs_tls=True,
     ),
     Workflow(

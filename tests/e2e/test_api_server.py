@@ -102,6 +102,22 @@ def test_drift_in_children_is_repaired(api: KubernetesApi, names: Names) -> None
     assert service["spec"]["publishNotReadyAddresses"] is True
 
 
+def test_drift_in_the_statefulset_is_repaired(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    before = template(api, names)
+    workload = f"statefulset/{names.stateful_set}"
+    kubectl = ["kubectl", "-n", names.namespace]
+    run([*kubectl, "set", "image", workload, "broker=elsewhere/other:1"])
+    rolling = {"spec": {"updateStrategy": {"type": "RollingUpdate"}}}
+    run([*kubectl, "patch", workload, "--type=merge", "-p", json.dumps(rolling)])
+    settled(api, names)
+    assert template(api, names)["spec"] == before["spec"]
+    found = api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+    assert found is not None
+    assert found["spec"]["updateStrategy"] == {"type": "OnDelete"}
+
+
 def test_generated_passwords_are_never_generated_again(api: KubernetesApi, names: Names) -> None:
     api.apply(cluster(names, image=IMAGE))
     look(api, names)

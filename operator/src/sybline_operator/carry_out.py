@@ -8,6 +8,7 @@ from sybline_operator.broker_admin import BrokerAdmin
 from sybline_operator.claims import growth
 from sybline_operator.crash_points import reach
 from sybline_operator.expansion import template_size
+from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests import configuration, workload
 from sybline_operator.manifests.common import Wanted
@@ -69,12 +70,12 @@ def _do(
             api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
             return "The cluster is founded"
         case SetReplicas():
-            _write_workload(api, wanted, seen, replicas=step.replicas, template_is_new=False)
+            write_workload(api, wanted, seen, replicas=step.replicas, template_is_new=False)
             return f"Scaled the StatefulSet to {step.replicas}: {step.why}"
         case WriteTemplate():
             assert seen.workload is not None
             replicas = seen.workload.replicas
-            _write_workload(api, wanted, seen, replicas=replicas, template_is_new=True)
+            write_workload(api, wanted, seen, replicas=replicas, template_is_new=True)
             if not step.why:
                 return "Recorded what the pods are made of; nobody is restarted"
             return f"A new pod template is in force: {step.why}"
@@ -155,14 +156,18 @@ def _change_members(
             return f"Handed over leadership: {step.why}"
 
 
-def _write_workload(
+def write_workload(
     api: KubernetesApi, wanted: Wanted, seen: Observed, *, replicas: int, template_is_new: bool
-) -> None:
-    """Apply the StatefulSet; without a decision to roll, the template in force stays to the letter."""
+) -> Json:
+    """Apply the StatefulSet and return it; without a decision to roll, the template in force stays to the letter.
+
+    Raises:
+        ApiError: refused, or the API server does not answer.
+    """
     in_force = seen.workload.template if seen.workload is not None else seen.revision
     template = workload.pod_template(wanted)
     if in_force is not None and not template_is_new:
         template = in_force
     size = template_size(wanted.spec.storage.size, seen)
     body = workload.stateful_set(wanted, replicas=replicas, template=template, storage_size=size)
-    api.apply(body)
+    return api.apply(body)

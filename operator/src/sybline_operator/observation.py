@@ -39,6 +39,7 @@ class WorkloadSeen:
     template_hash: str
     storage_size: str  # that new claims get
     uid: str = ""
+    generation: int = 0  # of its spec; whoever changes it makes the next one
     deleting: bool = False
     made_of: str = ""  # annotation of the template
 

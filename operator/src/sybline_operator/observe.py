@@ -110,6 +110,7 @@ def _workload(found: Json | None) -> WorkloadSeen | None:
         template_hash=template_hash(template),
         storage_size=_claim_size(found),
         uid=found["metadata"]["uid"],
+        generation=found["metadata"]["generation"],
         deleting="deletionTimestamp" in found["metadata"],
         made_of=template["metadata"].get("annotations", {}).get(MADE_OF_ANNOTATION, ""),
     )

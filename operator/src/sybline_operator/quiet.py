@@ -1,5 +1,6 @@
 """Writing a child only where it differs from what is there: at rest nothing is written, and drift is repaired."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from sybline_operator.json_object import Json
@@ -21,8 +22,17 @@ def refusal_of(api: KubernetesApi, body: Json) -> str:
     Raises:
         ApiError: the API server does not answer, or refuses for another reason.
     """
+    return refusal(lambda: apply_if_changed(api, body))
+
+
+def refusal(write: Callable[[], object]) -> str:
+    """Write something and return why the API server takes it for wrong; "": it does not.
+
+    Raises:
+        ApiError: as `refusal_of`.
+    """
     try:
-        apply_if_changed(api, body)
+        write()
     except ApiError as error:
         if error.status not in _WRONG:
             raise

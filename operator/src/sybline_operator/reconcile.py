@@ -18,7 +18,7 @@ from sybline_operator.broker_admin import (
     GrpcAdmin,
 )
 from sybline_operator.budget import pods_needed
-from sybline_operator.carry_out import carry_out
+from sybline_operator.carry_out import carry_out, write_workload
 from sybline_operator.claims import recorded
 from sybline_operator.decision import Goal, Plan
 from sybline_operator.json_object import Json
@@ -39,7 +39,7 @@ from sybline_operator.names import (
 from sybline_operator.observation import Observed
 from sybline_operator.observe import observe
 from sybline_operator.plan import make_plan
-from sybline_operator.quiet import delete_ours, refusal_of
+from sybline_operator.quiet import delete_ours, refusal, refusal_of
 from sybline_operator.reasons import Refusal
 from sybline_operator.recovery import show_completed
 from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec, watched_part
@@ -111,6 +111,7 @@ class _Look:
             workload.template_hash(template),
             made_of(wanted, configuration.restart_settings(wanted)),
         )
+        self._workload_generation = body.get("status", {}).get("workloadGeneration")
         self._tell = Teller(context.api, context.metrics, body, context.now)
 
     def run(self) -> float:
@@ -146,6 +147,7 @@ class _Look:
         )  # fmt: skip
         if isinstance(plan.step, RecordFounding | FinishRecovery):
             status |= _founding(plan.step)
+        status["workloadGeneration"] = self._workload_generation
         report.tell(status, facts)
         facts += children
         _write_status(self._context, self._body, status, facts)
@@ -245,10 +247,26 @@ class _Look:
         else:
             delete_ours(self._api, wanted, *network.POLICY, wanted.names.network_policy)
         refused = [text for body in objects if (text := refusal_of(self._api, body))]
+        if text := refusal(lambda: self._mend_workload(seen)):
+            refused.append(text)
         wrong = (
             [Fact("SpecValid", False, Refusal.SPEC_REFUSED, "; ".join(refused))] if refused else []
         )
         return [*wrong, keep_pod_monitor(self._api, wanted)]
+
+    def _mend_workload(self, seen: Observed) -> None:
+        """Apply the StatefulSet again if its spec is not the one that an earlier look left: somebody changed it.
+
+        A template that waits for its restart cannot be told from what somebody made of it, and stays.
+        """
+        found = seen.workload
+        if found is None or found.deleting or found.generation == self._workload_generation:
+            return
+        written = write_workload(
+            self._api, self._wanted, seen, replicas=found.replicas,
+            template_is_new=found.template_hash == self._wish.hash,
+        )  # fmt: skip
+        self._workload_generation = written["metadata"]["generation"]
 
 
 def look_again_s(facts: Iterable[Fact], *, is_done: bool) -> float:
