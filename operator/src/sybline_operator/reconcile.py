@@ -50,7 +50,6 @@ from sybline_operator.telling import Teller
 from sybline_operator.tls.upkeep import Upkeep
 
 API_VERSION = f"{GROUP}/{VERSION}"
-AdminFactory = Callable[[Sequence[str], Credentials, ChannelTls | None], BrokerAdmin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Context:
     api: KubernetesApi
     default_image: str
     now: Callable[[], str]  # RFC 3339
-    new_admin: AdminFactory = GrpcAdmin
+    new_admin: Callable[[Sequence[str], Credentials, ChannelTls | None], BrokerAdmin] = GrpcAdmin
     operator_namespace: str = ""  # where its pods are; "": it runs outside of Kubernetes
     may_act: Callable[[], None] = lambda: None  # raises ApiError while another replica acts
     metrics: Metrics = field(default_factory=Metrics)
@@ -103,6 +102,7 @@ class _Look:
         self._refused = refused
         self._may_act = not wanted.spec.paused and not refused
         self._api = context.api
+        self._now = datetime.fromisoformat(context.now())
         self._body = body
         self._wanted = wanted
         self._founded_uid = int(body.get("status", {}).get("clusterUid") or 0)
@@ -156,7 +156,7 @@ class _Look:
 
     def _certificates(self) -> Upkeep:
         return Upkeep(
-            self._api, self._wanted, self._tell, now=datetime.fromisoformat(self._context.now()),
+            self._api, self._wanted, self._tell, now=self._now,
             before=self._body.get("status", {}).get("tls", {}), may_write=self._may_act,
         )  # fmt: skip
 
@@ -167,7 +167,7 @@ class _Look:
         return look_at_restart(
             self._wish, seen, self._wanted.spec.restarts,
             approved_with=annotations.get(APPROVE_ANNOTATION, ""),
-            now=datetime.fromisoformat(self._context.now()),
+            now=self._now,
         )  # fmt: skip
 
     def _goal(self, spec: ClusterSpec, pending: PendingRestart | None) -> Goal:
