@@ -88,7 +88,7 @@ def children(cluster: str, spec: Json) -> list[Json]:
         disruption.disruption_budget(wanted, pods_needed=asked.replicas // 2 + 1),
         workload.stateful_set(
             wanted, replicas=asked.replicas, template=workload.pod_template(wanted),
-            storage_size=asked.storage.size,
+            storage_size=asked.storage.size, generation=1,
         ),
     ]  # fmt: skip
     if asked.network_policy.enabled:

@@ -40,7 +40,11 @@ def test_liveness_never_asks_for_a_quorum() -> None:
 def test_the_workload_restarts_nothing_by_itself_and_starts_everything_at_once() -> None:
     desired = wanted()
     found = workload.stateful_set(
-        desired, replicas=3, template=workload.pod_template(desired), storage_size="1Gi"
+        desired,
+        replicas=3,
+        template=workload.pod_template(desired),
+        storage_size="1Gi",
+        generation=1,
     )
     assert found["spec"]["updateStrategy"] == {"type": "OnDelete"}
     assert found["spec"]["podManagementPolicy"] == "Parallel"

@@ -12,6 +12,7 @@ from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import KubernetesApi
 from sybline_operator.manifests import configuration, workload
 from sybline_operator.manifests.common import Wanted
+from sybline_operator.names import LEFT_ANNOTATION
 from sybline_operator.observation import Observed, Victim
 from sybline_operator.steps import (
     AddMember,
@@ -70,12 +71,12 @@ def _do(
             api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
             return "The cluster is founded"
         case SetReplicas():
-            write_workload(api, wanted, seen, replicas=step.replicas, template_is_new=False)
+            _write_workload(api, wanted, seen, replicas=step.replicas, template_is_new=False)
             return f"Scaled the StatefulSet to {step.replicas}: {step.why}"
         case WriteTemplate():
             assert seen.workload is not None
             replicas = seen.workload.replicas
-            write_workload(api, wanted, seen, replicas=replicas, template_is_new=True)
+            _write_workload(api, wanted, seen, replicas=replicas, template_is_new=True)
             if not step.why:
                 return "Recorded what the pods are made of; nobody is restarted"
             return f"A new pod template is in force: {step.why}"
@@ -156,18 +157,42 @@ def _change_members(
             return f"Handed over leadership: {step.why}"
 
 
-def write_workload(
+def _write_workload(
     api: KubernetesApi, wanted: Wanted, seen: Observed, *, replicas: int, template_is_new: bool
+) -> None:
+    """Apply the StatefulSet; without a decision to roll, the template in force stays to the letter."""
+    template = workload.pod_template(wanted) if template_is_new else None
+    api.apply(_workload(wanted, seen, replicas=replicas, template=template, changes=1))
+
+
+def _workload(
+    wanted: Wanted, seen: Observed, *, replicas: int, template: Json | None, changes: int
 ) -> Json:
-    """Apply the StatefulSet and return it; without a decision to roll, the template in force stays to the letter.
+    """Return the StatefulSet; `changes`: how many generations further its spec is once this is applied."""
+    found = seen.workload
+    in_force = found.template if found is not None else seen.revision
+    return workload.stateful_set(
+        wanted, replicas=replicas, template=template or in_force or workload.pod_template(wanted),
+        storage_size=template_size(wanted.spec.storage.size, seen),
+        generation=changes + (found.generation if found is not None else 0),
+    )  # fmt: skip
+
+
+def mend_workload(api: KubernetesApi, wanted: Wanted, seen: Observed, *, template: Json) -> None:
+    """Apply the StatefulSet again unless it is as an earlier look left it, and that is what is wanted.
+
+    `template`: the wanted one. While that waits for its restart, the one in force stays, for what somebody else made of
+    it cannot be told.
 
     Raises:
         ApiError: refused, or the API server does not answer.
     """
-    in_force = seen.workload.template if seen.workload is not None else seen.revision
-    template = workload.pod_template(wanted)
-    if in_force is not None and not template_is_new:
-        template = in_force
-    size = template_size(wanted.spec.storage.size, seen)
-    body = workload.stateful_set(wanted, replicas=replicas, template=template, storage_size=size)
-    return api.apply(body)
+    found = seen.workload
+    if found is None or found.deleting:
+        return
+    is_in_force = found.template_hash == workload.template_hash(template)
+    body = _workload(
+        wanted, seen, replicas=found.replicas, template=template if is_in_force else None, changes=0
+    )
+    if found.left != body["metadata"]["annotations"][LEFT_ANNOTATION]:
+        api.apply(body)

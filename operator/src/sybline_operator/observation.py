@@ -40,6 +40,7 @@ class WorkloadSeen:
     storage_size: str  # that new claims get
     uid: str = ""
     generation: int = 0  # of its spec; whoever changes it makes the next one
+    left: str = ""  # annotation: how an earlier look left it
     deleting: bool = False
     made_of: str = ""  # annotation of the template
 

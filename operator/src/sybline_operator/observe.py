@@ -20,6 +20,7 @@ from sybline_operator.manifests.workload import template_hash
 from sybline_operator.names import (
     CLIENT_PORT,
     KIND,
+    LEFT_ANNOTATION,
     TEMPLATE_ANNOTATION,
     Names,
 )
@@ -111,6 +112,7 @@ def _workload(found: Json | None) -> WorkloadSeen | None:
         storage_size=_claim_size(found),
         uid=found["metadata"]["uid"],
         generation=found["metadata"]["generation"],
+        left=found["metadata"].get("annotations", {}).get(LEFT_ANNOTATION, ""),
         deleting="deletionTimestamp" in found["metadata"],
         made_of=template["metadata"].get("annotations", {}).get(MADE_OF_ANNOTATION, ""),
     )

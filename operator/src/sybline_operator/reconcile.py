@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from sybline_operator import limits
 from sybline_operator.broker_admin import (
@@ -18,7 +19,7 @@ from sybline_operator.broker_admin import (
     GrpcAdmin,
 )
 from sybline_operator.budget import pods_needed
-from sybline_operator.carry_out import carry_out, write_workload
+from sybline_operator.carry_out import carry_out, mend_workload
 from sybline_operator.claims import recorded
 from sybline_operator.decision import Goal, Plan
 from sybline_operator.json_object import Json
@@ -106,12 +107,11 @@ class _Look:
         self._body = body
         self._wanted = wanted
         self._founded_uid = int(body.get("status", {}).get("clusterUid") or 0)
-        template = workload.pod_template(wanted)
+        self._template = workload.pod_template(wanted)
         self._wish = Wish(
-            workload.template_hash(template),
+            workload.template_hash(self._template),
             made_of(wanted, configuration.restart_settings(wanted)),
         )
-        self._workload_generation = body.get("status", {}).get("workloadGeneration")
         self._tell = Teller(context.api, context.metrics, body, context.now)
 
     def run(self) -> float:
@@ -147,7 +147,6 @@ class _Look:
         )  # fmt: skip
         if isinstance(plan.step, RecordFounding | FinishRecovery):
             status |= _founding(plan.step)
-        status["workloadGeneration"] = self._workload_generation
         report.tell(status, facts)
         facts += children
         _write_status(self._context, self._body, status, facts)
@@ -247,26 +246,13 @@ class _Look:
         else:
             delete_ours(self._api, wanted, *network.POLICY, wanted.names.network_policy)
         refused = [text for body in objects if (text := refusal_of(self._api, body))]
-        if text := refusal(lambda: self._mend_workload(seen)):
+        mend = partial(mend_workload, self._api, wanted, seen, template=self._template)
+        if text := refusal(mend):
             refused.append(text)
         wrong = (
             [Fact("SpecValid", False, Refusal.SPEC_REFUSED, "; ".join(refused))] if refused else []
         )
         return [*wrong, keep_pod_monitor(self._api, wanted)]
-
-    def _mend_workload(self, seen: Observed) -> None:
-        """Apply the StatefulSet again if its spec is not the one that an earlier look left: somebody changed it.
-
-        A template that waits for its restart cannot be told from what somebody made of it, and stays.
-        """
-        found = seen.workload
-        if found is None or found.deleting or found.generation == self._workload_generation:
-            return
-        written = write_workload(
-            self._api, self._wanted, seen, replicas=found.replicas,
-            template_is_new=found.template_hash == self._wish.hash,
-        )  # fmt: skip
-        self._workload_generation = written["metadata"]["generation"]
 
 
 def look_again_s(facts: Iterable[Fact], *, is_done: bool) -> float:

@@ -24,6 +24,7 @@ from sybline_operator.manifests.made_of import MADE_OF_ANNOTATION, made_of
 from sybline_operator.names import (
     CLIENT_PORT,
     HTTP_PORT,
+    LEFT_ANNOTATION,
     PEER_PORT,
     TEMPLATE_ANNOTATION,
     Names,
@@ -36,10 +37,13 @@ ZONE: Final = "topology.kubernetes.io/zone"
 NODE: Final = "kubernetes.io/hostname"
 
 
-def stateful_set(wanted: Wanted, *, replicas: int, template: Json, storage_size: str) -> Json:
+def stateful_set(
+    wanted: Wanted, *, replicas: int, template: Json, storage_size: str, generation: int
+) -> Json:
     """Return the StatefulSet with a pod template: the new one only once a roll may begin (restarts are announced).
 
-    `storage_size` is the one in force, unless it is made anew: claim templates cannot be changed.
+    `storage_size` is the one in force, unless it is made anew: claim templates cannot be changed. `generation`: of its
+    spec once it is applied. It is noted, so that a spec that somebody changed later is known, and mended.
     """
     storage = wanted.spec.storage
     claim: Json = {
@@ -48,24 +52,24 @@ def stateful_set(wanted: Wanted, *, replicas: int, template: Json, storage_size:
     }
     if storage.class_name is not None:
         claim["storageClassName"] = storage.class_name
+    always: Json = {
+        "serviceName": wanted.names.peer_service,
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "OnDelete"},
+        "revisionHistoryLimit": 3,
+        "persistentVolumeClaimRetentionPolicy": {
+            "whenDeleted": storage.retention.on_delete,
+            "whenScaled": "Retain",  # the operator deletes a claim after the member is out
+        },
+        "selector": {"matchLabels": wanted.names.selector},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }
+    left = {LEFT_ANNOTATION: f"{generation}-{digest(always)}"}
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": metadata(wanted, wanted.names.stateful_set),
-        "spec": {
-            "serviceName": wanted.names.peer_service,
-            "replicas": replicas,
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "OnDelete"},
-            "revisionHistoryLimit": 3,
-            "persistentVolumeClaimRetentionPolicy": {
-                "whenDeleted": storage.retention.on_delete,
-                "whenScaled": "Retain",  # the operator deletes a claim after the member is out
-            },
-            "selector": {"matchLabels": wanted.names.selector},
-            "template": template,
-            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
-        },
+        "metadata": metadata(wanted, wanted.names.stateful_set, annotations=left),
+        "spec": {**always, "replicas": replicas, "template": template},
     }
 
 
