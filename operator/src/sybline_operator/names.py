@@ -18,8 +18,6 @@ OPERATOR_LABELS: Final = {
 CLUSTER_LABEL: Final = "sybline.io/cluster"
 TEMPLATE_ANNOTATION: Final = "sybline.io/template"  # hash of the pod template a pod was made from
 LEFT_ANNOTATION: Final = "sybline.io/left"  # how the StatefulSet was left: its generation, a hash of what was wanted
-    "sybline.io/left"  # how the StatefulSet was left: its generation, and a hash of what was wanted
-)
 APPROVE_ANNOTATION: Final = "sybline.io/approve-restart"  # the template hash that may be rolled out
 RECOVER_ANNOTATION: Final = "sybline.io/recover-quorum"  # the request in status.recovery
 
