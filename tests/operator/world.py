@@ -350,7 +350,7 @@ class World:
         match step:
             case HandOver():
                 fit = [m.id for m in self.voters() if self.healthy(m) and m.behind == 0]
-                self.leader = next((m for m in fit if m != step.leader), self.leader)
+                self.leader = step.target if step.target in fit else self.leader
             case AddMember() if step.expected_version == self.version:
                 ordinal = NAMES.ordinal(step.pod)
                 assert ordinal is not None

@@ -4,6 +4,7 @@ Owns sessions and connections. Every call has a deadline; what cannot be found o
 """
 
 import base64
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -53,7 +54,7 @@ class BrokerAdmin(Protocol):
 
     def remove(self, member: int, expected_version: int) -> None: ...
 
-    def hand_over(self) -> None: ...
+    def hand_over(self, target: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -63,7 +64,7 @@ class Credentials:
     """The first administrator of the cluster."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
     def metadata(self) -> Metadata:
         """Return what a call shows in place of a session."""
@@ -102,8 +103,10 @@ class GrpcAdmin:
         self._metadata: Metadata = ()
 
     def close(self) -> None:
-        """Close the connection."""
+        """End the session, of which an account may have only so many, and close the connection."""
         if self._channel is not None:
+            with contextlib.suppress(AdminError):  # it ends by itself in time
+                self._log_out(self._channel)
             self._channel.close()
             self._channel = None
 
@@ -177,11 +180,11 @@ class GrpcAdmin:
             admin_pb2.RemoveMemberRequest(id=member, expected_version=expected_version),
         )
 
-    def hand_over(self) -> None:
-        """Let another member lead; raises AdminError."""
+    def hand_over(self, target: int) -> None:
+        """Let a voter lead; raises AdminError."""
         self._call(
             "TransferLeadership",
-            admin_pb2.TransferLeadershipRequest(),
+            admin_pb2.TransferLeadershipRequest(target=target),
             timeout_s=limits.TRANSFER_TIMEOUT_S,
         )
 
@@ -244,10 +247,28 @@ class GrpcAdmin:
             return answer
 
         _answer("Login", call)
-        self._metadata = (
-            ("username", credentials.username),
-            ("syb-token", next(value for key, value in token if key == "syb-token")),
+        shown = dict(token).get("syb-token")
+        if shown is None:
+            raise AdminError("Login", _NoToken())
+        self._metadata = (("username", credentials.username), ("syb-token", shown))
+
+    def _log_out(self, channel: grpc.Channel) -> None:
+        stub = mq_pb2_grpc.MQEndpointsStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = mq_pb2.LogOutRequest()
+        _answer(
+            "LogOut",
+            lambda: stub.LogOut(request, timeout=limits.STATUS_TIMEOUT_S, metadata=self._metadata),
         )
+
+
+class _NoToken(grpc.RpcError):
+    """Who let us log in gave no token: no member does that."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.INTERNAL
+
+    def details(self) -> str:
+        return "the answer has no token"
 
 
 class _NoTarget(grpc.RpcError):

@@ -9,11 +9,12 @@ from sybline_operator.claims import growth
 from sybline_operator.crash_points import reach
 from sybline_operator.expansion import template_size
 from sybline_operator.json_object import Json
-from sybline_operator.kubernetes_api import KubernetesApi
+from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import configuration, workload
 from sybline_operator.manifests.common import Wanted
 from sybline_operator.names import LEFT_ANNOTATION
 from sybline_operator.observation import Observed, Victim
+from sybline_operator.quiet import delete_ours
 from sybline_operator.steps import (
     AddMember,
     BeginRecovery,
@@ -62,13 +63,13 @@ def _do(
             api.apply(configuration.seed_config_map(wanted))
             return f"{names.pod(0)} may found the cluster"
         case WithdrawFounding():
-            api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
+            delete_ours(api, wanted, "v1", "ConfigMap", names.seed_config_map)
             return "Nobody may found the cluster: disks are here that may belong to one"
         case RenewBlankDisk(victim):
             _delete_with_disk(api, names.namespace, victim)
             return f"Making {victim.pod} anew, whose disk was empty, so that it founds the cluster"
         case RecordFounding():
-            api.delete("v1", "ConfigMap", names.namespace, names.seed_config_map)
+            delete_ours(api, wanted, "v1", "ConfigMap", names.seed_config_map)
             return "The cluster is founded"
         case SetReplicas():
             _write_workload(api, wanted, seen, replicas=step.replicas, template_is_new=False)
@@ -153,16 +154,28 @@ def _change_members(
             admin.remove(step.id, step.expected_version)
             return f"Removed {step.name} (member {step.id}): {step.why}"
         case HandOver():
-            admin.hand_over()
+            admin.hand_over(step.target)
             return f"Handed over leadership: {step.why}"
 
 
 def _write_workload(
     api: KubernetesApi, wanted: Wanted, seen: Observed, *, replicas: int, template_is_new: bool
 ) -> None:
-    """Apply the StatefulSet; without a decision to roll, the template in force stays to the letter."""
+    """Apply the StatefulSet; without a decision to roll, the template in force stays to the letter.
+
+    Raises:
+        ApiError: with status 409 if it is not what was seen: another operator may have gone on, and a size that was
+            right may take a member's pod away by now.
+    """
     template = workload.pod_template(wanted) if template_is_new else None
-    api.apply(_workload(wanted, seen, replicas=replicas, template=template, changes=1))
+    body = _workload(wanted, seen, replicas=replicas, template=template, changes=1)
+    if seen.workload is not None:
+        about = body["metadata"]
+        now = api.get(body["apiVersion"], body["kind"], about["namespace"], about["name"])
+        if now is None or now["metadata"]["generation"] != seen.workload.generation:
+            raise ApiError(f"apply StatefulSet {about['name']}", 409, "it was changed meanwhile")
+        about["resourceVersion"] = now["metadata"]["resourceVersion"]
+    api.apply(body)
 
 
 def _workload(

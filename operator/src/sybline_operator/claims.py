@@ -4,6 +4,7 @@ A claim's uid says which disk: a claim made anew is another one, though its name
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sybline_operator.json_object import Json
@@ -24,22 +25,27 @@ RESIZE_CONDITIONS: Final = {
 def look_at_claims(api: KubernetesApi, names: Names, size: str) -> dict[str, ClaimSeen]:
     """Return the claims of a cluster, by name; those that are to grow to `size` are asked whether they may.
 
+    They are told by their exact names, by which pods find them: one that was restored may have no labels.
+
     Raises:
         ApiError: the API server does not answer.
     """
-    listed = api.list("v1", "PersistentVolumeClaim", names.namespace, names.selector)
+    listed = api.list("v1", "PersistentVolumeClaim", names.namespace, {})
     wanted_bytes = bytes_of(size)
     found = {}
     for body in listed:
-        claim = claim_seen(body)
+        if names.ordinal_of_claim(body["metadata"]["name"]) is None:
+            continue
+        labels = body["metadata"].get("labels", {})
+        claim = replace(claim_seen(body), is_labelled=names.selector.items() <= labels.items())
         if claim.is_growable and claim.requested_bytes < wanted_bytes:
-            claim = claim_seen(body, refused=_ask_to_grow(api, names, claim, size))
+            claim = replace(claim, refused=_ask_to_grow(api, names, claim, size))
         found[claim.name] = claim
     return found
 
 
-def claim_seen(body: Json, *, refused: str = "") -> ClaimSeen:
-    """Return a claim as values; `refused`: why it may not grow."""
+def claim_seen(body: Json) -> ClaimSeen:
+    """Return a claim as values."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status", {})
     return ClaimSeen(
         name=metadata["name"],
@@ -50,7 +56,6 @@ def claim_seen(body: Json, *, refused: str = "") -> ClaimSeen:
         deleting="deletionTimestamp" in metadata,
         node=metadata.get("annotations", {}).get(SELECTED_NODE, ""),
         resizing=_resizing(status),
-        refused=refused,
     )
 
 

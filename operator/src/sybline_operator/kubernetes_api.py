@@ -112,16 +112,30 @@ class KubernetesApi:
         """Merge fields into an object; `dry_run` only asks whether it would be allowed."""
         path = _path(api_version, kind, namespace, name)
         if dry_run:
-            self._call("patch", path, query={"dryRun": "All"}, body=body, content=_MERGE)
+            self._call("dry-run", path, query={"dryRun": "All"}, body=body, content=_MERGE)
         else:
             self._write("patch", path, body, content=_MERGE)
 
     def patch_status(
-        self, api_version: str, kind: str, namespace: str, name: str, status: Json
-    ) -> None:
-        """Replace the status, field by field (merge patch)."""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        status: Json,
+        *,
+        version: str = "",
+    ) -> str:
+        """Replace the status, field by field (merge patch), and return the object's new resourceVersion.
+
+        Raises:
+            ApiError: 409 if the object is not of this `version` any more, if one is given; else as any request.
+        """
         path = f"{_path(api_version, kind, namespace, name)}/status"
-        self._write("patch", path, {"status": status}, content=_MERGE)
+        condition = {"metadata": {"resourceVersion": version}} if version else {}
+        body = {**condition, "status": status}
+        written = self._write("patch", path, body, content=_MERGE)
+        return str(written["metadata"]["resourceVersion"])
 
     def delete(
         self, api_version: str, kind: str, namespace: str, name: str, *,
@@ -196,6 +210,7 @@ _METHODS: Final = {
     "update": "PUT",
     "apply": "PATCH",
     "patch": "PATCH",
+    "dry-run": "PATCH",
     "delete": "DELETE",
 }
 

@@ -20,7 +20,7 @@ def member_rows(seen: Observed) -> list[Json]:
 
 def _member(seen: Observed, member: MemberSeen) -> Json:
     verdict = seen.verdicts.get(member.id)
-    lag_entries = 0 if member.caught_up else member.lag_entries
+    lag_entries = 0 if member.caught_up else coarse(member.lag_entries)
     blocked_by = "NO_VERDICT" if verdict is None else ("" if verdict.allowed else verdict.reason)
     return {
         "name": member.name,
@@ -32,6 +32,11 @@ def _member(seen: Observed, member: MemberSeen) -> Json:
         "safeToStop": not blocked_by,
         "blockedBy": blocked_by,
     }
+
+
+def coarse(lag_entries: int | None) -> int | None:
+    """Return a lag down to a power of two: a status that followed each entry would be written at every look."""
+    return lag_entries and 1 << (lag_entries.bit_length() - 1)
 
 
 def _unknown(seen: Observed, name: str, member: int = 0, known: Recorded | None = None) -> Json:

@@ -5,7 +5,7 @@ from typing import Final
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests.common import Wanted
 from sybline_operator.manifests.monitoring import API_VERSION, KIND, pod_monitor
-from sybline_operator.quiet import apply_if_changed, delete_ours
+from sybline_operator.quiet import apply_if_changed, delete_ours, is_refusal
 from sybline_operator.reasons import Refusal
 from sybline_operator.status import Fact
 
@@ -25,7 +25,7 @@ def keep_pod_monitor(api: KubernetesApi, wanted: Wanted) -> Fact:
             return Fact(CONDITION, False, "NotAsked", "spec.monitoring.podMonitor is false")
         apply_if_changed(api, pod_monitor(wanted))
     except ApiError as error:
-        if not 400 <= error.status < 500:
+        if error.status != _ABSENT and not is_refusal(error):
             raise
         missing = "there is no resource definition podmonitors.monitoring.coreos.com"
         why = missing if error.status == _ABSENT else str(error)

@@ -17,7 +17,9 @@ OPERATOR_LABELS: Final = {
 
 CLUSTER_LABEL: Final = "sybline.io/cluster"
 TEMPLATE_ANNOTATION: Final = "sybline.io/template"  # hash of the pod template a pod was made from
-LEFT_ANNOTATION: Final = "sybline.io/left"  # how the StatefulSet was left: its generation, a hash of what was wanted
+LEFT_ANNOTATION: Final = (
+    "sybline.io/left"  # how the StatefulSet was left: its generation, a hash of what was wanted
+)
 APPROVE_ANNOTATION: Final = "sybline.io/approve-restart"  # the template hash that may be rolled out
 RECOVER_ANNOTATION: Final = "sybline.io/recover-quorum"  # the request in status.recovery
 
@@ -123,6 +125,11 @@ class Names:
         if prefix != self.stateful_set or not dash or not number.isdecimal():
             return None
         return int(number) if str(int(number)) == number else None
+
+    def ordinal_of_claim(self, claim: str) -> int | None:
+        """Return the ordinal of the pod that finds a claim by its name; None: no pod of this cluster does."""
+        pod = claim.removeprefix("data-")
+        return None if pod == claim else self.ordinal(pod)
 
     @property
     def client_host(self) -> str:

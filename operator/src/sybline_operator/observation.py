@@ -58,6 +58,7 @@ class ClaimSeen:
     node: str = ""  # for which it was made; the disk may be there alone
     resizing: str = ""  # what is said of a resize under way
     refused: str = ""  # why it may not grow, if it was to
+    is_labelled: bool = True  # as the StatefulSet labels its own; one that was restored may not be
 
     @property
     def is_growable(self) -> bool:

@@ -62,12 +62,15 @@ def observe(
         ApiError: the API server does not answer.
     """
     namespace = names.namespace
+    seed = api.get("v1", "ConfigMap", namespace, names.seed_config_map)
     workload = api.get("apps/v1", "StatefulSet", namespace, names.stateful_set)
     in_the_way = ""
     if workload is not None and not _is_ours(workload, names):
         workload, in_the_way = None, f"StatefulSet {names.stateful_set}"
+    if seed is not None and not _is_ours(seed, names):
+        in_the_way = in_the_way if founded_uid else f"ConfigMap {names.seed_config_map}"
+        seed = None
     pods = _pods(names, api.list("v1", "Pod", namespace, names.selector), now)
-    seed = api.get("v1", "ConfigMap", namespace, names.seed_config_map)
     credentials = _credentials(api.get("v1", "Secret", namespace, names.admin_secret))
     targets = _targets(pods)
     admin = new_admin(targets, credentials) if credentials is not None and targets else None
@@ -237,7 +240,10 @@ def _credentials(secret: Json | None) -> Credentials | None:
     data = secret.get("data", {}) if secret is not None else {}
     if not (data.get("username") and data.get("password")):
         return None
-    name, password = (base64.b64decode(data[key]).decode() for key in ("username", "password"))
+    try:
+        name, password = (base64.b64decode(data[key]).decode() for key in ("username", "password"))
+    except ValueError:  # not base64, or not UTF-8
+        return None
     return Credentials(name, password)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sybline_operator import expansion, recovery
 from sybline_operator.decision import Goal, Plan
 from sybline_operator.founding import next_founding
+from sybline_operator.member_rows import coarse
 from sybline_operator.mending import heal
 from sybline_operator.observation import MemberSeen, MembershipSeen, Observed, PodSeen
 from sybline_operator.reasons import Refusal
@@ -145,7 +146,7 @@ def _promote(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | N
             continue
         if member.healthy and member.caught_up:
             return Plan(PromoteMember(member.id, member.name, membership.version))
-        lag = "unknown" if member.lag_entries is None else member.lag_entries
+        lag = "unknown" if member.lag_entries is None else coarse(member.lag_entries)
         return Plan(waiting=f"{member.name} catches up, lag {lag}")
     return None
 
@@ -172,9 +173,11 @@ def _shrink(goal: Goal, seen: Observed, membership: MembershipSeen) -> Plan | No
         return Plan(SetReplicas(workload.replicas - 1, "its member has left"))
     if goal.delete_claims:
         for claim in sorted(seen.claims):
-            ordinal = seen.names.ordinal(claim.removeprefix("data-"))
-            if ordinal is not None and ordinal >= goal.replicas and seen.pod(ordinal) is None:
-                return Plan(DeleteClaim(claim, seen.claims[claim].uid))
+            found, ordinal = seen.claims[claim], seen.names.ordinal_of_claim(claim)
+            if ordinal is None or ordinal < goal.replicas or seen.pod(ordinal) is not None:
+                continue
+            if found.is_labelled:  # else somebody put it here
+                return Plan(DeleteClaim(claim, found.uid))
     return None
 
 
@@ -280,7 +283,7 @@ def _hand_over(member: MemberSeen, membership: MembershipSeen, why: str) -> Plan
     if not fit:
         text = f"nobody is fit to lead instead of {member.name}"
         return Plan(waiting=text, refusal=Refusal.NOBODY_TO_LEAD)
-    return Plan(HandOver(member.id, why))
+    return Plan(HandOver(max(fit, key=lambda other: -(other.lag_entries or 0)).id, why))
 
 
 _RULES: tuple[_Rule, ...] = (

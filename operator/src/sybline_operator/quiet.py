@@ -11,30 +11,29 @@ HASH_ANNOTATION: Final = (
     "sybline.io/intent"  # hash of what was applied: what we no longer want shows, too
 )
 _NOT_VALID: Final = 422
-_WRONG: Final = (400, _NOT_VALID)  # as HTTP says it: the object is not well-formed, or not valid
+_NO_REFUSAL: Final = (
+    401,
+    404,
+    409,
+    429,
+)  # of 4xx: who asks, what is gone, a race, and too much at once
 
 
-def refusal_of(api: KubernetesApi, body: Json) -> str:
-    """Apply an object where it differs and return why the API server takes it for wrong; "": it does not.
-
-    What is wrong with one, such as an annotation of the user's, keeps no other from being mended.
-
-    Raises:
-        ApiError: the API server does not answer, or refuses for another reason.
-    """
-    return refusal(lambda: apply_if_changed(api, body))
+def is_refusal(error: ApiError) -> bool:
+    """Return whether the API server will not have what it was given: not valid, or against a quota or a policy."""
+    return 400 <= error.status < 500 and error.status not in _NO_REFUSAL
 
 
 def refusal(write: Callable[[], object]) -> str:
-    """Write something and return why the API server takes it for wrong; "": it does not.
+    """Write something and return why the API server will not have it; "": it does.
 
     Raises:
-        ApiError: as `refusal_of`.
+        ApiError: the API server does not answer, or it is no refusal.
     """
     try:
         write()
     except ApiError as error:
-        if error.status not in _WRONG:
+        if not is_refusal(error):
             raise
         return str(error)
     return ""

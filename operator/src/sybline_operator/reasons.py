@@ -42,6 +42,15 @@ class Refusal(StrEnum):
     PUBLISHES_REFUSED = "PublishesRefused"  # a disk or the memory of a member is almost full
 
 
+# Nothing but what somebody does ends them, and that wakes a look.
+FOR_SOMEBODY: Final = frozenset(
+    {
+        Refusal.SPEC_REFUSED, Refusal.FOREIGN_OBJECT, Refusal.FOREIGN_DISK, Refusal.FOREIGN_CLUSTER,
+        Refusal.DISK_CANNOT_GROW, Refusal.POD_CANNOT_START,
+    }
+)  # fmt: skip
+
+
 def refused(step: str) -> str:
     """Return the reason of a step that the API server or the members refused."""
     return f"{step}Refused"

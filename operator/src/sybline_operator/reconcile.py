@@ -5,10 +5,11 @@ objects are applied whole, membership changes carry the expected version.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from sybline_operator import limits
 from sybline_operator.broker_admin import (
@@ -40,8 +41,8 @@ from sybline_operator.names import (
 from sybline_operator.observation import Observed
 from sybline_operator.observe import observe
 from sybline_operator.plan import make_plan
-from sybline_operator.quiet import delete_ours, refusal, refusal_of
-from sybline_operator.reasons import Refusal
+from sybline_operator.quiet import apply_if_changed, delete_ours, refusal
+from sybline_operator.reasons import FOR_SOMEBODY, Refusal
 from sybline_operator.recovery import show_completed
 from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec, watched_part
 from sybline_operator.restarts import PendingRestart, Wish, look_at_restart
@@ -50,6 +51,7 @@ from sybline_operator.steps import FinishRecovery, RecordFounding
 from sybline_operator.telling import Teller
 from sybline_operator.tls.upkeep import Upkeep
 
+CONFLICT: Final = 409  # as HTTP calls it
 API_VERSION = f"{GROUP}/{VERSION}"
 
 
@@ -82,7 +84,10 @@ def reconcile(context: Context, namespace: str, name: str) -> float | None:
         spec, Names(namespace, name), Owner(name, body["metadata"]["uid"]), context.default_image,
         context.operator_namespace,
     )  # fmt: skip
-    return _Look(context, body, wanted, refused).run()
+    try:
+        return _Look(context, body, wanted, refused).run()
+    except _Moved:
+        return limits.RECONCILE_AGAIN_S
 
 
 def _read_spec(raw: Json) -> tuple[ClusterSpec, str]:
@@ -116,8 +121,6 @@ class _Look:
 
     def run(self) -> float:
         wanted, spec = self._wanted, self._wanted.spec
-        if self._may_act:
-            self._apply_secrets()
         certificates = self._certificates()
         certificates.prepare()
 
@@ -134,7 +137,7 @@ class _Look:
         try:
             pending = self._pending_restart(seen)
             goal = self._goal(spec, pending)
-            children = self._apply_quiet(seen) if self._may_act else []
+            children = self._apply_children(seen) if self._may_act else []
             plan = make_plan(goal, seen)
             error = self._take(plan, admin, seen)
         finally:
@@ -150,8 +153,10 @@ class _Look:
         report.tell(status, facts)
         facts += children
         _write_status(self._context, self._body, status, facts)
-        is_done = plan.is_done and report.is_quiet
-        return look_again_s(facts, is_done=is_done)
+        if not report.is_quiet:
+            return limits.RECONCILE_AGAIN_S
+        is_for_somebody = goal.paused or plan.refusal in FOR_SOMEBODY
+        return look_again_s(facts, is_done=plan.is_done, is_for_somebody=is_for_somebody)
 
     def _certificates(self) -> Upkeep:
         return Upkeep(
@@ -204,19 +209,31 @@ class _Look:
         Only what is not written yet: an operator that never outlives its first write still gets on.
         """
         if is_news(status, self._body.get("status", {})):
-            names = self._wanted.names
-            self._api.patch_status(API_VERSION, KIND, names.namespace, names.cluster, status)
+            _patch_status(self._context, self._body, status)
 
     # --- children that restart nothing ---
-    def _apply_secrets(self) -> None:
-        """Make the generated secrets, once: another password would split users from the cluster."""
+    def _apply_secrets(self, seen: Observed) -> Iterator[str]:
+        """Make the generated secrets, once, and yield what is wrong with them.
+
+        Another password would split users from the cluster; another secret of the members, those that restart from
+        those that run.
+        """
         names = self._wanted.names
-        for name, build in (
-            (names.admin_secret, configuration.admin_secret),
-            (names.peer_secret, configuration.peer_secret),
+        for name, build, is_in_use in (
+            (names.admin_secret, configuration.admin_secret, bool(seen.claims)),
+            (names.peer_secret, configuration.peer_secret, any(pod.running for pod in seen.pods)),
         ):
-            if self._api.get("v1", "Secret", names.namespace, name) is None:
-                self._api.create(build(self._wanted, secrets.token_urlsafe(limits.PASSWORD_BYTES)))
+            if self._api.get("v1", "Secret", names.namespace, name) is not None:
+                continue
+            if is_in_use:
+                yield (
+                    f"the Secret {name} is gone, and what members have is not made again: restore it, from a backup "
+                    "or from a pod that has it mounted"
+                )
+                continue
+            body = build(self._wanted, secrets.token_urlsafe(limits.PASSWORD_BYTES))
+            if text := refusal(partial(self._api.create, body)):
+                yield text
 
     def _settings_file(self, seen: Observed) -> str:
         """Return what members are to read: a key that needs a restart comes with it, not before."""
@@ -227,36 +244,52 @@ class _Look:
             present=seen.settings_file,
         )
 
-    def _apply_quiet(self, seen: Observed) -> list[Fact]:
+    def _apply_children(self, seen: Observed) -> list[Fact]:
         """Apply what may change at any time, where it differs from what is there; return what there is to say of it."""
-        wanted = self._wanted
-        needed = pods_needed(wanted.spec.replicas, seen)
-        objects = [
-            disruption.service_account(wanted),
-            network.peer_service(wanted),
-            network.client_service(wanted),
-            configuration.config_map(wanted, self._settings_file(seen)),
-        ]
-        if needed is not None:
-            objects.append(disruption.disruption_budget(wanted, pods_needed=needed))
-        else:
-            delete_ours(self._api, wanted, *disruption.BUDGET, wanted.names.disruption_budget)
-        if wanted.spec.network_policy.enabled:
-            objects.append(network.network_policy(wanted))
-        else:
-            delete_ours(self._api, wanted, *network.POLICY, wanted.names.network_policy)
-        refused = [text for body in objects if (text := refusal_of(self._api, body))]
-        mend = partial(mend_workload, self._api, wanted, seen, template=self._template)
-        if text := refusal(mend):
-            refused.append(text)
+        refused = [*self._apply_secrets(seen), *self._apply_quiet(seen)]
         wrong = (
             [Fact("SpecValid", False, Refusal.SPEC_REFUSED, "; ".join(refused))] if refused else []
         )
-        return [*wrong, keep_pod_monitor(self._api, wanted)]
+        return [*wrong, keep_pod_monitor(self._api, self._wanted)]
+
+    def _apply_quiet(self, seen: Observed) -> Iterator[str]:
+        """Apply the objects and yield what the API server refuses: it keeps no other from being mended."""
+        api, wanted = self._api, self._wanted
+        needed = pods_needed(wanted.spec.replicas, seen)
+        policy = wanted.spec.network_policy
+        writes = [
+            partial(apply_if_changed, api, body)
+            for body in (
+                disruption.service_account(wanted),
+                network.peer_service(wanted),
+                network.client_service(wanted),
+                configuration.config_map(wanted, self._settings_file(seen)),
+                *([network.network_policy(wanted)] if policy.enabled else []),
+                *(
+                    []
+                    if needed is None
+                    else [disruption.disruption_budget(wanted, pods_needed=needed)]
+                ),
+            )
+        ]
+        if needed is None:
+            writes.append(
+                partial(
+                    delete_ours, api, wanted, *disruption.BUDGET, wanted.names.disruption_budget
+                )
+            )
+        if not policy.enabled:
+            writes.append(
+                partial(delete_ours, api, wanted, *network.POLICY, wanted.names.network_policy)
+            )
+        writes.append(partial(mend_workload, api, wanted, seen, template=self._template))
+        return filter(None, map(refusal, writes))
 
 
-def look_again_s(facts: Iterable[Fact], *, is_done: bool) -> float:
-    """Return after how long to look again when nothing happens."""
+def look_again_s(facts: Iterable[Fact], *, is_done: bool, is_for_somebody: bool = False) -> float:
+    """Return after how long to look again when nothing happens; `is_for_somebody`: nothing else will end the wait."""
+    if is_for_somebody:
+        return limits.RECONCILE_DEGRADED_S
     if not is_done:
         return limits.RECONCILE_AGAIN_S
     is_degraded = any(fact.type == "Degraded" and fact.is_true for fact in facts)
@@ -282,5 +315,28 @@ def _write_status(context: Context, body: Json, status: Json, facts: list[Fact])
     key = (metadata["namespace"], metadata["name"])
     context.metrics.clusters.tell(key, status)
     if is_news(status, before):
-        context.api.patch_status(API_VERSION, KIND, *key, status)
+        _patch_status(context, body, status)
         Teller(context.api, context.metrics, body, context.now).refused(facts)
+
+
+def _patch_status(context: Context, body: Json, status: Json) -> None:
+    """Write into the status of the very resource that was looked at.
+
+    Raises:
+        _Moved: it has changed since, so that what was decided on it may be wrong by now.
+        ApiError: the API server does not answer.
+    """
+    metadata = body["metadata"]
+    try:
+        metadata["resourceVersion"] = context.api.patch_status(
+            API_VERSION, KIND, metadata["namespace"], metadata["name"], status,
+            version=metadata["resourceVersion"],
+        )  # fmt: skip
+    except ApiError as error:
+        if error.status == CONFLICT:
+            raise _Moved from error
+        raise
+
+
+class _Moved(Exception):
+    """The resource has changed during the look: the next one decides."""

@@ -73,9 +73,9 @@ def describe(
 def merge_conditions(
     facts: list[Fact], before: list[Json], *, generation: int, now: str
 ) -> list[Json]:
-    """Return the conditions in their order, with the time of the last change of each."""
+    """Return the conditions in their order, each with the time of its last change; of a type the last fact counts."""
     old = {condition["type"]: condition for condition in before}
-    for fact in facts:
+    for fact in {fact.type: fact for fact in facts}.values():
         value = "True" if fact.is_true else "False"
         known = old.get(fact.type, {})
         changed = now if known.get("status") != value else known["lastTransitionTime"]

@@ -78,9 +78,9 @@ class RemoveMember:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """Let another member lead."""
+    """Let another member lead; that one leads already, if leadership moved meanwhile."""
 
-    leader: int
+    target: int
     why: str
 
 

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from sybline.config import ConfigError, check_tree
 from sybline_operator.json_object import Json
+from sybline_operator.quantities import bytes_of
 from sybline_operator.resource import pod_rules
 
 # Keys of the broker's configuration that the operator sets itself: two owners would fight over them.
@@ -204,6 +205,7 @@ def parse_spec(raw: Mapping[str, Any]) -> ClusterSpec:
             f"spec.replicas is {spec.replicas}: an even number of members tolerates no more failures than "
             f"{spec.replicas - 1}; set spec.allowEvenReplicas to have it all the same"
         )
+    problems += _check_size(spec)
     problems += _check_config(spec)
     problems += _check_scraping(spec)
     problems += _check_additions(spec)
@@ -220,6 +222,15 @@ def watched_part(raw: Mapping[str, Any]) -> ClusterSpec:
     """
     needed = ("replicas", "allowEvenReplicas", "storage", "tls", "paused")
     return parse_spec({key: raw[key] for key in needed if key in raw})
+
+
+def _check_size(spec: ClusterSpec) -> Iterator[str]:
+    try:
+        is_size = bytes_of(spec.storage.size) > 0
+    except ValueError:
+        is_size = False
+    if not is_size:
+        yield f"spec.storage.size is {spec.storage.size!r}: a size is a quantity such as 10Gi"
 
 
 def _check_config(spec: ClusterSpec) -> list[str]:

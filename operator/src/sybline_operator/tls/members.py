@@ -114,8 +114,9 @@ def _understand(page: str, shown: Mark) -> MemberTls:
     for family in text_string_to_metric_families(page):
         if family.name in (_SHOWN, _TRUSTED):
             for sample in family.samples:
-                mark = Mark(sample.labels["serial"], int(sample.value))
-                marks.setdefault((family.name, sample.labels["usage"]), set()).add(mark)
+                labels = sample.labels  # of a member of another version they may be others
+                mark = Mark(labels.get("serial", ""), int(sample.value))
+                marks.setdefault((family.name, labels.get("usage", "")), set()).add(mark)
     seen = marks.get((_SHOWN, "clients"), set()) | marks.get((_SHOWN, "peers"), set())
     trusted = marks.get((_TRUSTED, "clients"), set()) & marks.get((_TRUSTED, "peers"), set())
     return MemberTls(frozenset({shown} | seen), frozenset(trusted))

@@ -6,6 +6,7 @@ A source gives material that members could use, or says why it has none. What it
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sybline.tls.files import BadMaterial
 from sybline.tls.signing import Authority
@@ -13,7 +14,7 @@ from sybline_operator.crash_points import reach
 from sybline_operator.json_object import Json
 from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import certificates
-from sybline_operator.manifests.common import Wanted
+from sybline_operator.manifests.common import Wanted, is_ours, metadata
 from sybline_operator.quiet import apply_if_changed
 from sybline_operator.reasons import Refusal
 from sybline_operator.steps import Act
@@ -30,6 +31,9 @@ class SourceRefused(Exception):
     def __init__(self, reason: Refusal, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+CERT_MANAGER_ANNOTATION: Final = "cert-manager.io/certificate-name"  # at what cert-manager made
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ class Source:
 
     def _new_authority(self, terms: Terms, found: Json | None, request: str) -> Authority:
         """Put a new CA in place of the one that was found: from its first certificate on it is being rotated in."""
+        if found is not None:
+            self._check_ours(found, self._wanted.names.ca_secret)
         made = self_signed.make_authority(terms, self._now)
         data = self_signed.authority_data(made)
         reach(f"before-{Act.MAKE_CA}")
@@ -146,9 +152,19 @@ class Source:
         return made
 
     def _new_leaf(self, authority: Authority, terms: Terms, found: Json | None) -> Material:
+        if found is not None and CERT_MANAGER_ANNOTATION not in found["metadata"].get(
+            "annotations", {}
+        ):
+            self._check_ours(found, self._wanted.names.issued_secret)
         made = self_signed.make_material(authority, terms, self._now)
         put(self._api, certificates.issued_secret(self._wanted, made.to_data()), found)
         return made
+
+    def _check_ours(self, found: Json, name: str) -> None:
+        """Refuse to overwrite what somebody else made: a key that is written over is gone."""
+        if not is_ours(found, {"metadata": metadata(self._wanted, name)}):
+            text = f"the Secret {name} was made by somebody else and is not overwritten: replace or remove it"
+            raise SourceRefused(Refusal.CERTIFICATE_REFUSED, text)
 
     def _terms(self) -> Terms:
         tls, names = self._wanted.spec.tls, self._wanted.names

@@ -4,6 +4,7 @@ At most one step of a replacement a look, beside the steps of the cluster and ne
 condition, not the end of the look. Progress stands in the Secrets and in the members, nowhere else.
 """
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from sybline_operator.kubernetes_api import ApiError, KubernetesApi
 from sybline_operator.manifests import certificates
 from sybline_operator.manifests.common import Wanted, is_ours, metadata
 from sybline_operator.observation import Observed
-from sybline_operator.quiet import apply_if_changed
+from sybline_operator.quiet import apply_if_changed, delete_ours, is_refusal
 from sybline_operator.reasons import Refusal
 from sybline_operator.status import Fact
 from sybline_operator.steps import Act
@@ -98,6 +99,8 @@ class Upkeep:
         except SourceRefused as error:
             self._given = _Refused(error.reason, str(error))
         except ApiError as error:
+            if not is_refusal(error):
+                raise
             self._given = _Refused(Refusal.CERTIFICATE_REFUSED, str(error))
 
     def _is_ours(self, found: Json) -> bool:
@@ -124,7 +127,8 @@ class Upkeep:
             return Report(Fact(CONDITION, False, "Disabled", "members speak plain text"), None)
         members = self._look_at_members(seen)
         replacement, trouble = self._advance(members)
-        return self._report(replacement, members, trouble)
+        is_quiet = replacement is None or replacement.is_done or _waits_for_dead(replacement, seen)
+        return self._report(replacement, members, trouble, is_quiet=is_quiet)
 
     # --- members ---
     def _look_at_members(self, seen: Observed) -> dict[str, MemberTls]:
@@ -138,7 +142,10 @@ class Upkeep:
         trusted = in_force.authorities
         if isinstance(self._given, Given) and self._given.material.leaf == in_force.leaf:
             trusted = self._given.material.authorities  # what is left in the end must be enough
-        context = probing_context(trusted, in_force)
+        try:
+            context = probing_context(trusted, in_force)
+        except ssl.SSLError as error:
+            return {name: MemberTls(trouble=f"cannot be asked: {error}") for name in addresses}
         return Probe(context, self._wanted.names.client_host).look(addresses)
 
     # --- the replacement ---
@@ -187,17 +194,17 @@ class Upkeep:
     def _drop_order(self) -> None:
         """Take back what cert-manager was asked for, once another source is named."""
         names = self._wanted.names
-        was_ordered = self._before.get("mode") == "CertManager"
-        if was_ordered and self._wanted.spec.tls.mode != "CertManager" and self._may_write:
-            self._api.delete(
-                certificates.CERTIFICATE_API, certificates.CERTIFICATE_KIND,
-                names.namespace, certificates.certificate_name(names),
+        if self._wanted.spec.tls.mode != "CertManager" and self._may_write:
+            delete_ours(
+                self._api, self._wanted, certificates.CERTIFICATE_API, certificates.CERTIFICATE_KIND,
+                certificates.certificate_name(names),
             )  # fmt: skip
 
     # --- telling ---
     def _report(
-        self, plan: Replacement | None, members: Mapping[str, MemberTls], trouble: str
-    ) -> Report:
+        self, plan: Replacement | None, members: Mapping[str, MemberTls], trouble: str, *,
+        is_quiet: bool,
+    ) -> Report:  # fmt: skip
         names = self._wanted.names
         status: Json = {
             "mode": self._wanted.spec.tls.mode,
@@ -206,20 +213,20 @@ class Upkeep:
         }
         if isinstance(self._given, Given) and plan is not None and plan.is_done:
             status["rotateCA"] = self._given.request
-        if self._composed is not None:
-            material = self._composed.material
-            status |= {
-                "serial": material.leaf.serial,
-                "notAfter": material.leaf.not_after,
-                "caNotAfter": max((ca.mark.not_after for ca in material.anchors), default=None),
-            }
+        material = self._composed.material if self._composed is not None else None
+        anchors = material.anchors if material is not None else ()
+        status |= {
+            "serial": material.leaf.serial if material is not None else None,
+            "notAfter": material.leaf.not_after if material is not None else None,
+            "caNotAfter": max((ca.mark.not_after for ca in anchors), default=None),
+        }
         shown = {name: sorted(mark.serial for mark in seen.shown) for name, seen in members.items()}
         return Report(
             fact=self._fact(plan, trouble),
             status=status,
             secrets={"tls": names.tls_secret, "clientCAConfigMap": names.client_ca_config_map},
             serials={name: ", ".join(serials) for name, serials in shown.items()},
-            is_quiet=plan is None or plan.is_done,
+            is_quiet=is_quiet,
         )
 
     def _phase(self, plan: Replacement | None, trouble: str) -> str:
@@ -244,6 +251,12 @@ class Upkeep:
         if plan is None or plan.is_done or self._composed.material.is_same(self._given.material):
             return Fact(CONDITION, True, "Serving", plan.waiting if plan is not None else "")
         return Fact(CONDITION, True, "Replacing", plan.waiting)
+
+
+def _waits_for_dead(plan: Replacement, seen: Observed) -> bool:
+    """Return whether only pods that do not run are waited for: news of theirs wake a look."""
+    running = {pod.name for pod in seen.pods if pod.running}
+    return plan.act is None and bool(plan.behind) and not running & plan.behind.keys()
 
 
 def _read_composed(found: Json | None) -> Composed | None:
