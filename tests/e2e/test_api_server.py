@@ -21,8 +21,8 @@ IMAGE = "nowhere/sybline:none"
 NOW = "2026-01-01T00:00:00Z"
 
 
-def look(api: KubernetesApi, names: Names) -> float | None:
-    return reconcile(Context(api, IMAGE, now=lambda: NOW), names.namespace, names.cluster)
+def look(api: KubernetesApi, names: Names, *, now: str = NOW) -> float | None:
+    return reconcile(Context(api, IMAGE, now=lambda: now), names.namespace, names.cluster)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ def look(api: KubernetesApi, names: Names) -> float | None:
         ({"replicas": 2}, "even number of members"),
         ({"replicas": 0}, "greater than or equal to 1"),
         ({"service": {"type": "ExternalName"}}, "Unsupported value"),
+        ({"storage": {"size": "10GB"}}, "a size is a quantity such as 10Gi"),
+        ({"storage": {"size": "0"}}, "a size is a quantity such as 10Gi"),
     ],
 )
 def test_the_api_server_refuses_what_can_be_known_to_be_wrong(
@@ -71,6 +73,80 @@ def test_at_rest_nothing_is_written(api: KubernetesApi, names: Names) -> None:
     for _ in range(5):
         look(api, names)
     assert api.writes == before
+
+
+def test_at_rest_nothing_is_written_beside_an_object_of_somebody_else(
+    api: KubernetesApi, names: Names
+) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
+    where = {"name": names.client_service, "namespace": names.namespace}
+    api.create({**service, "metadata": where})
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    assert told(api, names)["SpecValid"]["status"] == "False"
+    before = api.writes
+    for hour in range(3):  # time goes on, and is no news
+        look(api, names, now=f"2026-01-02T{hour:02}:00:00Z")
+    assert api.writes == before
+
+
+def test_a_seed_of_somebody_else_is_neither_used_nor_deleted(
+    api: KubernetesApi, names: Names
+) -> None:
+    where = {"name": names.seed_config_map, "namespace": names.namespace}
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": {"rows": "1,2"}}
+    api.create(theirs)
+    api.apply(cluster(names, image=IMAGE))
+    for _ in range(3):
+        look(api, names)
+    assert told(api, names)["Progressing"]["reason"] == "ForeignObject"
+    found = api.get("v1", "ConfigMap", names.namespace, names.seed_config_map)
+    assert found is not None
+    assert found["data"] == theirs["data"]
+    assert api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set) is None
+
+
+def test_what_a_quota_refuses_is_told_and_keeps_nothing_else_from_being_done(
+    api: KubernetesApi, names: Names
+) -> None:
+    quota = {"hard": {"services.loadbalancers": "0"}}
+    where = {"name": "none", "namespace": names.namespace}
+    api.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": where, "spec": quota})
+
+    def is_in_force() -> bool:
+        found = api.get("v1", "ResourceQuota", names.namespace, "none")
+        return found is not None and "hard" in found.get("status", {})
+
+    wait_for("the quota is in force", is_in_force, deadline_s=30.0)
+    api.apply(cluster(names, image=IMAGE, service={"type": "LoadBalancer"}))
+    settled(api, names)
+    found = told(api, names)["SpecValid"]
+    assert (found["status"], found["reason"]) == ("False", "SpecRefused")
+    assert "services.loadbalancers" in found["message"]
+    assert api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set) is not None
+
+
+def test_where_disks_go_with_the_cluster_can_be_changed(api: KubernetesApi, names: Names) -> None:
+    def kept() -> str:
+        found = api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set)
+        assert found is not None
+        return str(found["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"])
+
+    api.apply(cluster(names, image=IMAGE, storage={"retention": {"onDelete": "Delete"}}))
+    settled(api, names)
+    assert kept() == "Delete"
+    api.apply(cluster(names, image=IMAGE, storage={"retention": {"onDelete": "Retain"}}))
+    settled(api, names)
+    assert kept() == "Retain"
+
+
+def test_a_secret_that_members_have_is_not_made_again(api: KubernetesApi, names: Names) -> None:
+    api.apply(cluster(names, image=IMAGE))
+    settled(api, names)
+    api.delete("v1", "Secret", names.namespace, names.admin_secret)
+    look(api, names)
+    assert api.get("v1", "Secret", names.namespace, names.admin_secret) is None
+    assert f"the Secret {names.admin_secret} is gone" in told(api, names)["SpecValid"]["message"]
 
 
 def settled(api: KubernetesApi, names: Names) -> None:

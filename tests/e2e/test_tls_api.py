@@ -293,7 +293,8 @@ def sign(world: World, authority: Authority) -> Pair:
     lasts_s = float(spec["duration"].removesuffix("s"))
     hosts = [*spec["dnsNames"], *spec.get("ipAddresses", [])]
     pair = authority.issue(hosts=hosts, identity=identity, ends_s=lasts_s)
-    world.store(spec["secretName"], authority, pair)
+    made = {"cert-manager.io/certificate-name": names.cluster}
+    world.store(spec["secretName"], authority, pair, annotations=made)
     said = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     world.api.patch_status(
         "cert-manager.io/v1", "Certificate", names.namespace, names.cluster, {"conditions": [said]}

@@ -14,7 +14,7 @@ from kubernetes import client
 
 from sybline_operator.json_object import Json
 
-Answer = tuple[int, Json]
+Answer = tuple[int, Json | bytes]  # bytes: sent as they are
 
 
 class ApiStub:
@@ -76,7 +76,7 @@ class ApiStub:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length) or b"{}")
                 status, answer = stub.answer(self.command, self.path, body)
-                data = json.dumps(answer).encode()
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

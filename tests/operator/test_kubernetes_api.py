@@ -106,7 +106,7 @@ def test_somebody_listens_and_never_answers(api: KubernetesApi, stub: ApiStub) -
 
 
 def test_an_answer_that_is_no_json_is_an_error(stub: ApiStub, api: KubernetesApi) -> None:
-    stub.instead = lambda *_: (200, {})
+    stub.instead = lambda *_: (200, b"<html>a proxy says hello</html>")
     with pytest.raises(ApiError):
         api.get("v1", "Pod", "here", "orders-0")
 

@@ -324,6 +324,8 @@ def _happen(world: World, look: Look) -> None:
         world.lose_workload()
     elif look.fault == "all pods":
         world.lose_workload(with_pods=True)
+    elif look.fault == "seed left" and world.founded_uid:
+        world.has_seed = True
 
 
 def _survives(world: World) -> bool:
