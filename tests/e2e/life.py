@@ -116,7 +116,7 @@ class Life:
         self.kube.apply(
             {
                 "apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{self.name}-admin"},
-                "stringData": {"username": ADMIN, "password": ADMIN_PASSWORD},
+                "stringData": {"username": ADMIN, "password": f"{ADMIN_PASSWORD}\n"},
             }
         )  # fmt: skip
         self.kube.apply(self.resource(replicas))

@@ -125,11 +125,11 @@ def test_a_roll_whose_leave_ends_stops_between_two_members_and_goes_on_with_it()
     assert sum(isinstance(step, RestartPod) for step in steps) == 2
 
 
-@pytest.mark.parametrize("template", ["bad", "ends"])
+@pytest.mark.parametrize("template", ["bad", "ends", "mute"])
 def test_a_template_that_cannot_start_stops_at_the_first_pod_and_heals_when_it_is_mended(
     template: str,
 ) -> None:
-    world = World("a", broken={"bad"}, ending={"ends"})
+    world = World("a", broken={"bad"}, ending={"ends"}, silent={"mute"})
     settle(world, Goal(3, "a"))
     world.wanted_template = template
     goal = Goal(3, template)
@@ -151,9 +151,9 @@ def test_a_template_that_cannot_start_stops_at_the_first_pod_and_heals_when_it_i
     settle(world, Goal(3, "c"))
 
 
-@pytest.mark.parametrize("template", ["bad", "ends"])
+@pytest.mark.parametrize("template", ["bad", "ends", "mute"])
 def test_a_cluster_that_never_started_heals_when_its_template_is_mended(template: str) -> None:
-    world = World(template, broken={"bad"}, ending={"ends"})
+    world = World(template, broken={"bad"}, ending={"ends"}, silent={"mute"})
     for _ in range(20):
         world.pass_time()
         plan = make_plan(Goal(3, template), world.observe())
@@ -281,7 +281,7 @@ def _never_shrinking(goals: list[Goal]) -> list[Goal]:
 def test_whatever_is_killed_stale_or_interrupted_it_converges_and_breaks_no_quorum(
     looks: list[Look], goals: list[Goal]
 ) -> None:
-    world = World("a", broken={"bad"}, ending={"ends"})
+    world = World("a", broken={"bad"}, ending={"ends"}, silent={"mute"})
     stale: Observed = world.observe()
     for at, look in enumerate(looks):
         goal = goals[at * len(goals) // len(looks)]

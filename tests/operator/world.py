@@ -79,6 +79,7 @@ class World:
 
     wanted_template: str
     broken: set[str] = field(default_factory=set)  # templates whose pods cannot start
+    silent: set[str] = field(default_factory=set)  # whose pods cannot start, and nobody says why
     ending: set[str] = field(default_factory=set)  # templates whose containers start and end again
     replicas: int = 0
     has_workload: bool = False
@@ -148,7 +149,7 @@ class World:
                 del self.pods[ordinal]
             elif pod.template in self.ending:
                 pod.flickers = not pod.flickers
-            elif pod.back and pod.template not in self.broken:
+            elif pod.back and pod.template not in self.broken | self.silent:
                 pod.back -= 1
                 if pod.back == 0:
                     self._started(ordinal)
@@ -280,6 +281,7 @@ class World:
         return PodSeen(
             NAMES.pod(ordinal), ordinal, str(pod.uid), "10.0.0.1", "node1", ready, False,
             runs or pod.flickers, pod.template, trouble, running_s=1_000.0 if runs else 0.0,
+            unready_s=1_000.0 if pod.template in self.silent else 0.0,
         )  # fmt: skip
 
     def carry_out(self, step: Step) -> None:

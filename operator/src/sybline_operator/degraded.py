@@ -52,7 +52,10 @@ def _pods(seen: Observed, replicas: int) -> Iterator[Trouble]:
     for ordinal in range(replicas):
         pod = seen.pod(ordinal)
         if pod is None:
-            yield Trouble(Ailment.PODS_MISSING, f"{seen.names.pod(ordinal)} has no pod")
+            text = f"{seen.names.pod(ordinal)} has no pod"
+            if seen.workload is not None and seen.workload.replicas > ordinal:
+                text += f"; if it gets none, the events of the StatefulSet {seen.names.stateful_set} say why"
+            yield Trouble(Ailment.PODS_MISSING, text)
         elif not pod.ready:
             known = trouble_of(pod, seen) or Trouble(Ailment.PODS_MISSING, "not ready")
             yield Trouble(known.reason, f"{pod.name}: {known.text}")

@@ -38,6 +38,9 @@ TLS_CLIENTS_FOLLOW_S: Final = (
     120.0  # until clients that mount the published CAs have them; kubelets take 90 s
 )
 METRICS_PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+STUCK_S: Final = (
+    60.0  # an outdated pod that is not ready for so long is made anew; a slow start takes less
+)
 FOUNDING_S: Final = (
     30.0  # a first pod that has run for so long was not permitted to found when it started
 )

@@ -1,5 +1,6 @@
 """Bringing back what is missing: the StatefulSet, its pods, and pods that cannot start. Pure."""
 
+from sybline_operator import limits
 from sybline_operator.decision import Goal, Plan
 from sybline_operator.observation import Observed, PodSeen
 from sybline_operator.steps import RestartPod, SetReplicas, WriteTemplate
@@ -15,22 +16,25 @@ def heal(goal: Goal, seen: Observed) -> Plan | None:
         return Plan(SetReplicas(pods_known(seen), "pods of members were taken away"))
     in_force = seen.workload.template_hash
     for pod in seen.pods:
-        if not _is_stuck(pod, seen):
+        if not _is_stuck(pod, goal, seen):
             continue
         if in_force != goal.template_hash and goal.may_mend:
             return Plan(WriteTemplate(goal.restart_why))
         if pod.template != in_force:
-            return Plan(RestartPod(pod.name, pod.uid, f"it could not start: {pod.trouble}"))
+            why = pod.trouble or f"not ready for {pod.unready_s:.0f} s"
+            return Plan(RestartPod(pod.name, pod.uid, f"it could not start: {why}"))
     return None
 
 
-def _is_stuck(pod: PodSeen, seen: Observed) -> bool:
+def _is_stuck(pod: PodSeen, goal: Goal, seen: Observed) -> bool:
     """Return whether a pod cannot start and may be deleted.
 
     One whose container does not run serves nobody. One that ends again and again runs for a moment at times: then the
-    others must be able to do without it.
+    others must be able to do without it. One that is not ready for long, and nobody says why, counts when it is
+    outdated: a volume, or a container beside the broker, may be what the new template mends.
     """
-    if pod.terminating or pod.ready or not pod.trouble:
+    is_late = pod.template != goal.template_hash and pod.unready_s >= limits.STUCK_S
+    if pod.terminating or pod.ready or not (pod.trouble or is_late):
         return False
     if not pod.running:
         return True

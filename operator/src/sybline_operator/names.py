@@ -110,6 +110,19 @@ class Names:
     def pod_monitor(self) -> str:
         return self.cluster
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Return the names of all Secrets that are the operator's."""
+        return frozenset(
+            {
+                self.admin_secret,
+                self.peer_secret,
+                self.tls_secret,
+                self.issued_secret,
+                self.ca_secret,
+            }
+        )
+
     def pod(self, ordinal: int) -> str:
         return f"{self.stateful_set}-{ordinal}"
 

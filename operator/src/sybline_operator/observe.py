@@ -176,7 +176,9 @@ def pod_seen(pod: Json, ordinal: int, now: str) -> PodSeen:
         terminating="deletionTimestamp" in pod["metadata"],
         running="running" in container.get("state", {}),
         template=pod["metadata"].get("annotations", {}).get(TEMPLATE_ANNOTATION, ""),
-        trouble=f"{node} does not answer" if is_lost else _trouble(status, container),
+        trouble=f"{node} does not answer"
+        if is_lost
+        else _trouble(status, container) or _beside(status),
         is_lost=is_lost,
         made_of=pod["metadata"].get("annotations", {}).get(MADE_OF_ANNOTATION, ""),
         unready_s=_unready_s(pod, now),
@@ -219,6 +221,15 @@ def _trouble(status: Json, container: Json) -> str:
     return ""
 
 
+def _beside(status: Json) -> str:
+    """Return what is wrong with a container beside the broker: the pod is not ready without it."""
+    for container in status.get("containerStatuses", ()):
+        trouble = _trouble({}, container) if container["name"] != BROKER else ""
+        if trouble:
+            return f"{container['name']}: {trouble}"
+    return ""
+
+
 def _short_life(ended: Json) -> str:
     """Return what is wrong with a container that runs again after it ended soon and badly: it may do so once more."""
     if not ended.get("exitCode") or not ended.get("startedAt"):
@@ -244,7 +255,8 @@ def _credentials(secret: Json | None) -> Credentials | None:
         name, password = (base64.b64decode(data[key]).decode() for key in ("username", "password"))
     except ValueError:  # not base64, or not UTF-8
         return None
-    return Credentials(name, password)
+    # As members read their file: many a tool leaves a line break at the end.
+    return Credentials(name, password.removesuffix("\n").removesuffix("\r"))
 
 
 def _identities(

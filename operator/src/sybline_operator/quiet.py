@@ -11,6 +11,7 @@ HASH_ANNOTATION: Final = (
     "sybline.io/intent"  # hash of what was applied: what we no longer want shows, too
 )
 _NOT_VALID: Final = 422
+_EXACT: Final = {"selector", "matchLabels", "podSelector"}  # one label more selects nothing
 _NO_REFUSAL: Final = (
     401,
     404,
@@ -81,7 +82,8 @@ def _covers(found: Any, wanted: Any) -> bool:
     """Return whether `found` has all that `wanted` names; the server adds defaults."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
-            key in found and _covers(found[key], value) for key, value in wanted.items()
+            key in found and (found[key] == value if key in _EXACT else _covers(found[key], value))
+            for key, value in wanted.items()
         )
     if isinstance(wanted, list):
         return (

@@ -44,7 +44,13 @@ from sybline_operator.plan import make_plan
 from sybline_operator.quiet import apply_if_changed, delete_ours, refusal
 from sybline_operator.reasons import FOR_SOMEBODY, Refusal
 from sybline_operator.recovery import show_completed
-from sybline_operator.resource.spec import ClusterSpec, SpecError, parse_spec, watched_part
+from sybline_operator.resource.spec import (
+    ClusterSpec,
+    SpecError,
+    check_references,
+    parse_spec,
+    watched_part,
+)
 from sybline_operator.restarts import PendingRestart, Wish, look_at_restart
 from sybline_operator.status import Fact, describe, is_news, merge_conditions
 from sybline_operator.steps import FinishRecovery, RecordFounding
@@ -79,7 +85,7 @@ def reconcile(context: Context, namespace: str, name: str) -> float | None:
         return None
     if "deletionTimestamp" in body["metadata"]:
         return limits.RECONCILE_IDLE_S
-    spec, refused = _read_spec(body.get("spec", {}))
+    spec, refused = _read_spec(body.get("spec", {}), Names(namespace, name))
     wanted = Wanted(
         spec, Names(namespace, name), Owner(name, body["metadata"]["uid"]), context.default_image,
         context.operator_namespace,
@@ -90,10 +96,12 @@ def reconcile(context: Context, namespace: str, name: str) -> float | None:
         return limits.RECONCILE_AGAIN_S
 
 
-def _read_spec(raw: Json) -> tuple[ClusterSpec, str]:
+def _read_spec(raw: Json, names: Names) -> tuple[ClusterSpec, str]:
     """Return the spec, or as much of it as can be used, and why it cannot be carried out; "": it can."""
     try:
-        return parse_spec(raw), ""
+        spec = parse_spec(raw)
+        check_references(spec, names)
+        return spec, ""
     except SpecError as error:
         refused = "; ".join(error.problems)
     try:

@@ -34,7 +34,7 @@ def broker_settings(wanted: Wanted) -> dict[str, Any]:
             "recovery_file": f"{RECOVERY_DIRECTORY}/{ORDER_KEY}",
         },
         "peer": {"secret_file": f"{PEER_DIRECTORY}/{SECRET_KEY}"},
-        "admin": {"username": USERNAME, "password_file": f"{ADMIN_DIRECTORY}/password"},
+        "admin": {"password_file": f"{ADMIN_DIRECTORY}/password"},
         "tls": _tls_settings(wanted),
     }
 

@@ -180,6 +180,10 @@ def _container(wanted: Wanted) -> Json:
                 "name": "SYBLINE_MEMBER__ADDRESS",
                 "value": f"$(SYBLINE_MEMBER__NAME).{names.peer_service}.{names.namespace}.svc:{PEER_PORT}",
             },
+            {
+                "name": "SYBLINE_ADMIN__USERNAME",
+                "valueFrom": {"secretKeyRef": {"name": names.admin_secret, "key": "username"}},
+            },
             *wanted.spec.pod_template.env,
         ],
         "ports": [

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sybline.config.original_names import NAMES as ORIGINAL_NAMES
-from sybline_operator.names import CLIENT_PORT, HTTP_PORT, PEER_PORT
+from sybline_operator.names import CLIENT_PORT, HTTP_PORT, PEER_PORT, Names
 
 Json = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ VOLUME_KINDS: Final = frozenset(
         "projected", "secret",
     }
 )  # fmt: skip
+_SECRET_REFERENCES: Final = {"secret", "secretRef", "secretKeyRef", "nodePublishSecretRef"}
 CAPABILITIES: Final = frozenset({"NET_BIND_SERVICE"})
 
 
@@ -73,6 +74,26 @@ def containers(where: str, found: Sequence[Json]) -> Iterator[str]:
             yield f"{here}: securityContext.{right} is against the restricted pod security standard"
 
 
+def own_objects(where: str, found: Any, names: Names) -> Iterator[str]:
+    """Yield where something names the Secrets and the disks of the members: they are for the broker's container."""
+    if isinstance(found, list):
+        for each in found:
+            yield from own_objects(where, each, names)
+    if not isinstance(found, dict):
+        return
+    for key, value in found.items():
+        here = f"{where}.{key}"
+        if key in _SECRET_REFERENCES and isinstance(value, dict):
+            name = value.get("secretName") or value.get("name")
+            if name in names.secrets:
+                yield f"{here}: the Secret {name} is the operator's"
+        if key == "persistentVolumeClaim" and isinstance(value, dict):
+            claim = str(value.get("claimName", ""))
+            if names.ordinal_of_claim(claim) is not None:
+                yield f"{here}: the claim {claim} is a member's disk"
+        yield from own_objects(here, value, names)
+
+
 def _rights(context: Json) -> Iterator[str]:
     """Yield what a security context asks for beyond the standard."""
     for key, refused in (
@@ -82,6 +103,12 @@ def _rights(context: Json) -> Iterator[str]:
             yield key
     if context.get("runAsUser") == 0:
         yield "runAsUser"
+    if set(context.get("seLinuxOptions", {})) - {"level"}:
+        yield "seLinuxOptions"
+    if context.get("appArmorProfile", {}).get("type") == "Unconfined":
+        yield "appArmorProfile"
+    if context.get("windowsOptions"):
+        yield "windowsOptions"
     if context.get("procMount", "Default") != "Default":
         yield "procMount"
     if context.get("seccompProfile", {}).get("type") == "Unconfined":

@@ -4,6 +4,7 @@ The API server has checked the schema (`crd.yaml`); this module gives it types, 
 Knows nothing of what is running.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
@@ -14,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from sybline.config import ConfigError, check_tree
 from sybline_operator.json_object import Json
+from sybline_operator.names import Names
 from sybline_operator.quantities import bytes_of
 from sybline_operator.resource import pod_rules
 
@@ -47,6 +49,9 @@ def _check_zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError(f"{name!a} is no time zone, as Europe/Berlin is one") from error
     return name
+
+
+_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_:]([A-Za-z0-9_.:-]*[A-Za-z0-9:])?")
 
 
 class SpecError(Exception):
@@ -206,12 +211,32 @@ def parse_spec(raw: Mapping[str, Any]) -> ClusterSpec:
             f"{spec.replicas - 1}; set spec.allowEvenReplicas to have it all the same"
         )
     problems += _check_size(spec)
+    problems += [
+        f"spec.tls.extraNames: {name!r} is neither a host name in ASCII nor an address"
+        for name in spec.tls.extra_names
+        if not _HOST.fullmatch(name)
+    ]
     problems += _check_config(spec)
     problems += _check_scraping(spec)
     problems += _check_additions(spec)
     if problems:
         raise SpecError(tuple(problems))
     return spec
+
+
+def check_references(spec: ClusterSpec, names: Names) -> None:
+    """Refuse a spec that gives containers beside the broker what members live on.
+
+    Raises:
+        SpecError: it does.
+    """
+    extra = spec.pod_template
+    problems = [
+        *pod_rules.own_objects("spec.podTemplate.volumes", extra.volumes, names),
+        *pod_rules.own_objects("spec.podTemplate.containers", extra.containers, names),
+    ]
+    if problems:
+        raise SpecError(tuple(problems))
 
 
 def watched_part(raw: Mapping[str, Any]) -> ClusterSpec:
