@@ -87,10 +87,16 @@ async def live(
 
 
 async def _play(meter: Meter, scenario: Scenario, table: Table) -> None:
+    """Play one scenario and note it.
+
+    Raises:
+        Failed, AssertionError: as it does; or clients noticed what they were not to notice.
+    """
     print(f"… {scenario.name}", flush=True)
     row = await meter.around(scenario)
     table.rows.append(row)
     print(describe(row), flush=True)
+    assert not (scenario.unnoticed and row.failed), f"{row.failed} publishes failed"
 
 
 async def _rest(life: Life, meter: Meter, table: Table) -> None:

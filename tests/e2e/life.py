@@ -162,6 +162,7 @@ class Scenario:
     name: str
     run: Callable[[Life], None]
     core: bool = False  # also in the short run
+    unnoticed: bool = False  # no publish may fail meanwhile, not even for a moment
 
 
 def condition_of(status: Json, kind: str) -> str:

@@ -32,6 +32,7 @@ def look(api: KubernetesApi, names: Names, *, now: str = NOW) -> float | None:
         ({"replicas": 0}, "greater than or equal to 1"),
         ({"service": {"type": "ExternalName"}}, "Unsupported value"),
         ({"storage": {"size": "10GB"}}, "a size is a quantity such as 10Gi"),
+        ({"tls": {"extraNames": ["münchen.example"]}}, "should match"),
         ({"storage": {"size": "0"}}, "a size is a quantity such as 10Gi"),
     ],
 )
@@ -40,6 +41,14 @@ def test_the_api_server_refuses_what_can_be_known_to_be_wrong(
 ) -> None:
     with pytest.raises(ApiError, match=words):
         api.apply(cluster(names, **spec))
+
+
+def test_a_name_that_pods_could_not_bear_is_refused(api: KubernetesApi, names: Names) -> None:
+    for name in ("o" * 53, "0rders", "my.orders"):
+        body = cluster(names, image=IMAGE)
+        body["metadata"]["name"] = name
+        with pytest.raises(ApiError, match="at most 52 characters"):
+            api.apply(body)
 
 
 def test_storage_never_shrinks(api: KubernetesApi, names: Names) -> None:
@@ -172,10 +181,20 @@ def test_drift_in_children_is_repaired(api: KubernetesApi, names: Names) -> None
             "--type=merge", "-p", '{"spec":{"publishNotReadyAddresses":false}}',
         ]
     )  # fmt: skip
+    another_label = '{"spec":{"selector":{"app":"shop"}}}'
+    run(
+        [
+            "kubectl", "-n", names.namespace, "patch", "service", names.client_service,
+            "--type=merge", "-p", another_label,
+        ]
+    )  # fmt: skip
     look(api, names)
     service = api.get("v1", "Service", names.namespace, names.peer_service)
     assert service is not None
     assert service["spec"]["publishNotReadyAddresses"] is True
+    service = api.get("v1", "Service", names.namespace, names.client_service)
+    assert service is not None
+    assert service["spec"]["selector"] == names.selector
 
 
 def test_drift_in_the_statefulset_is_repaired(api: KubernetesApi, names: Names) -> None:

@@ -63,6 +63,14 @@ FORBIDDEN: Final = (
     Forbidden("root by leave", _right(runAsNonRoot=False), "runAsNonRoot"),
     Forbidden("a capability", _right(capabilities={"add": ["SYS_ADMIN"]}), "capabilities"),
     Forbidden("no seccomp", _right(seccompProfile={"type": "Unconfined"}), "seccompProfile"),
+    Forbidden(
+        "another SELinux type", _right(seLinuxOptions={"type": "spc_t"}), "seLinuxOptions",
+        by_definition=False,
+    ),
+    Forbidden(
+        "no AppArmor", _right(appArmorProfile={"type": "Unconfined"}), "appArmorProfile",
+        by_definition=False,
+    ),
     Forbidden("an unmasked /proc", _right(procMount="Unmasked"), "procMount"),
     Forbidden(
         "labels of the operator", {"podTemplate": {"labels": {"sybline.io/cluster": "other"}}},

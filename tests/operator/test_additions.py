@@ -11,7 +11,7 @@ from sybline_operator.manifests.monitoring import pod_monitor
 from sybline_operator.names import Names
 from sybline_operator.observe import pod_seen
 from sybline_operator.resource import pod_rules
-from sybline_operator.resource.spec import SpecError, parse_spec
+from sybline_operator.resource.spec import SpecError, check_references, parse_spec
 from tests.operator.forbidden import FORBIDDEN
 
 OWNER = Owner("orders", "0b6e0c9e-0000-4000-8000-000000000000")
@@ -41,6 +41,45 @@ def who(body: Json, port: int) -> list[Json] | None:
 def test_what_would_break_safety_is_refused(case: Any) -> None:
     with pytest.raises(SpecError, match=case.words):
         parse_spec(case.spec)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"volumes": [{"name": "x", "secret": {"secretName": "orders-ca"}}]}, "Secret orders-ca"),
+        (
+            {
+                "volumes": [
+                    {"name": "x", "projected": {"sources": [{"secret": {"name": "orders-peer"}}]}}
+                ]
+            },
+            "Secret orders-peer",
+        ),
+        (
+            {"volumes": [{"name": "x", "persistentVolumeClaim": {"claimName": "data-orders-0"}}]},
+            "claim data-orders-0",
+        ),
+        (
+            {
+                "containers": [
+                    {
+                        "name": "a",
+                        "image": "a",
+                        "envFrom": [{"secretRef": {"name": "orders-admin"}}],
+                    }
+                ]
+            },
+            "Secret orders-admin",
+        ),
+    ],
+)
+def test_containers_beside_the_broker_get_at_no_secret_and_no_disk_of_the_members(
+    extra: Json, words: str
+) -> None:
+    spec = parse_spec({"podTemplate": extra})
+    with pytest.raises(SpecError, match=words):
+        check_references(spec, Names("shop", "orders"))
+    check_references(spec, Names("shop", "others"))  # their Secrets and disks have other names
 
 
 def test_a_container_that_says_nothing_is_restricted_as_the_broker_is() -> None:

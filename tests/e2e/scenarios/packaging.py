@@ -223,10 +223,12 @@ def _confined(kube: Kube, values: Json, broker: str) -> list[Json]:
 
 
 SCENARIOS = (
-    Scenario("operator upgraded", upgrade),
-    Scenario("operator uninstalled, installed again", uninstall_operator, core=True),
+    Scenario("operator upgraded", upgrade, unnoticed=True),
+    Scenario(
+        "operator uninstalled, installed again", uninstall_operator, core=True, unnoticed=True
+    ),
     Scenario("examples/minimal.yaml", lambda life: example(life, "minimal")),
     Scenario("examples/production.yaml", lambda life: example(life, "production")),
     Scenario("examples/development.yaml", lambda life: example(life, "development")),
-    Scenario("operator/install.yaml", manifest),
+    Scenario("operator/install.yaml", manifest, unnoticed=True),
 )

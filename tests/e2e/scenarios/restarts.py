@@ -226,13 +226,13 @@ def bad_configuration(life: Life) -> None:
 
 
 SCENARIOS = (
-    Scenario("a live setting", apply_live),
-    Scenario("a configuration that is refused", refuse_configuration),
+    Scenario("a live setting", apply_live, unnoticed=True),
+    Scenario("a configuration that is refused", refuse_configuration, unnoticed=True),
     Scenario("roll for resources", roll_for_resources),
     Scenario("roll for configuration", roll_for_configuration),
     Scenario("an image that does not exist, then mended", bad_image, core=True),
     Scenario("a configuration that does not start, then mended", bad_configuration),
     Scenario("a restart that waits for approval", approve),
     Scenario("a restart that waits for its window", wait_for_window),
-    Scenario("another version of the operator", upgrade_operator),
+    Scenario("another version of the operator", upgrade_operator, unnoticed=True),
 )

@@ -226,8 +226,8 @@ def restart_within(life: Life) -> None:
 
 
 SCENARIOS = (
-    Scenario("certificates renewed", renew),
-    Scenario("CA rotated", rotate),
+    Scenario("certificates renewed", renew, unnoticed=True),
+    Scenario("CA rotated", rotate, unnoticed=True),
     Scenario("a pod lost while the CA is rotated", restart_within),
-    Scenario("certificates of a user's Secret", bring_along),
+    Scenario("certificates of a user's Secret", bring_along, unnoticed=True),
 )
