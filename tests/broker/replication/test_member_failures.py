@@ -180,7 +180,7 @@ async def test_who_waits_while_a_checkpoint_takes_over_gets_the_reply_it_holds(
         group.running[number_of(member)] = member
         monkeypatch.undo()
         assert isinstance(await outcome(waiting), Enqueued)
-        assert member.counters.snapshots_installed == 1
+        assert member.counters.snapshots_installed >= 1, "a slow one is followed by the next"
         await group.equal_states()
 
 
