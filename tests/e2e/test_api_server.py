@@ -128,11 +128,15 @@ def test_what_a_quota_refuses_is_told_and_keeps_nothing_else_from_being_done(
 
     wait_for("the quota is in force", is_in_force, deadline_s=30.0)
     api.apply(cluster(names, image=IMAGE, service={"type": "LoadBalancer"}))
-    settled(api, names)
+
+    def is_made() -> bool:
+        look(api, names)
+        return api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set) is not None
+
+    wait_for("the StatefulSet is made", is_made, deadline_s=30.0)
     found = told(api, names)["SpecValid"]
     assert (found["status"], found["reason"]) == ("False", "SpecRefused")
     assert "services.loadbalancers" in found["message"]
-    assert api.get("apps/v1", "StatefulSet", names.namespace, names.stateful_set) is not None
 
 
 def test_where_disks_go_with_the_cluster_can_be_changed(api: KubernetesApi, names: Names) -> None:
