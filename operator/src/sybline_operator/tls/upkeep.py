@@ -36,6 +36,8 @@ from sybline_operator.tls.sources import Given, Source, SourceRefused, put
 
 CONDITION: Final = "TLSReady"
 
+_ABSENT: Final = 404  # cert-manager's definitions are not there
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -99,7 +101,7 @@ class Upkeep:
         except SourceRefused as error:
             self._given = _Refused(error.reason, str(error))
         except ApiError as error:
-            if not is_refusal(error):
+            if error.status != _ABSENT and not is_refusal(error):
                 raise
             self._given = _Refused(Refusal.CERTIFICATE_REFUSED, str(error))
 
