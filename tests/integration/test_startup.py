@@ -162,27 +162,30 @@ async def test_reg_s2_strangers_at_the_peer_port_change_nothing(
 async def test_sybline_dev_serves_reports_and_restarts_a_dead_member(tmp_path: Path) -> None:
     first = free_port(block=30)
     password_file = tmp_path / "password"
-    process = subprocess.Popen(
-        [
-            str(SYBLINE),
-            "dev",
-            "--members=3",
-            f"--data-dir={tmp_path / 'dev'}",
-            f"--grpc-port={first}",
-            f"--http-port={first + 10}",
-            f"--peer-port={first + 20}",
-            f"--password-file={password_file}",
-            "--output=json",
-            "--restart",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    told_file = tmp_path / "stderr"
+    with told_file.open("w") as stderr:
+        process = subprocess.Popen(
+            [
+                str(SYBLINE),
+                "dev",
+                "--members=3",
+                f"--data-dir={tmp_path / 'dev'}",
+                f"--grpc-port={first}",
+                f"--http-port={first + 10}",
+                f"--peer-port={first + 20}",
+                f"--password-file={password_file}",
+                "--output=json",
+                "--restart",
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
     try:
         assert process.stdout is not None
         line = await asyncio.to_thread(process.stdout.readline)
+        assert line, f"it ended and said: {told_file.read_text()[-4000:]}"
         told = json.loads(line)
         members = {member["id"]: member for member in told["members"]}
         assert sorted(members) == [1, 2, 3]
