@@ -308,7 +308,7 @@ class Host:
             self._checker.totals["stopped for the disk"] += 1
             self._ended(power=self._times.random() < 0.3)
             self._start_later()
-        except Exception as error:
+        except Exception as error:  # whatever a member dies of is a finding, not the end of the run
             text = "".join(traceback.format_exception(error))
             raise Violation("exception", f"member {self.member}: {text}") from error
 

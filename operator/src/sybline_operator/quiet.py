@@ -12,12 +12,8 @@ HASH_ANNOTATION: Final = (
 )
 _NOT_VALID: Final = 422
 _EXACT: Final = {"selector", "matchLabels", "podSelector"}  # one label more selects nothing
-_NO_REFUSAL: Final = (
-    401,
-    404,
-    409,
-    429,
-)  # of 4xx: who asks, what is gone, a race, and too much at once
+# Of 4xx: who asks, what is gone, a race, and too much at once.
+_NO_REFUSAL: Final = (401, 404, 409, 429)
 
 
 def is_refusal(error: ApiError) -> bool:
